@@ -1,0 +1,13 @@
+//! What both sides of Trireme share: configuration, the choice of an engine,
+//! what a file is, the plan of a container, its lifecycle and the index of
+//! precompiled code.
+//!
+//! Nothing here depends on an async runtime, on protobuf or on an engine.
+
+pub mod cache;
+pub mod config;
+pub mod lifecycle;
+pub mod plan;
+pub mod program;
+pub mod request;
+pub mod spec;

@@ -1,0 +1,109 @@
+//! What one program asks of `trireme-executor`, as JSON on an inherited
+//! descriptor.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use trireme_engine::{Kind, Limits, SettingValue};
+
+use crate::config::CacheConfig;
+
+/// An engine as a handler wants it. Only the executor knows what the engine
+/// declares, so it is the executor that checks the settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineChoice {
+    /// The handler it was chosen for, for messages.
+    pub handler: String,
+    /// The engine's name.
+    pub engine: String,
+    /// The plugin that holds it, or `None` for an engine linked in.
+    pub plugin: Option<PathBuf>,
+    /// The handler's settings as configuration gives them.
+    pub settings: BTreeMap<String, SettingValue>,
+    /// The handler's limits.
+    pub limits: Limits,
+}
+
+/// `trireme-executor run`: runs a program in this process, outside any
+/// container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// The engine.
+    pub engine: EngineChoice,
+    /// The program's file.
+    pub file: PathBuf,
+    /// The exported function to call instead of the kind's own entry point.
+    pub invoke: Option<String>,
+    /// Arguments, the program's name first.
+    pub args: Vec<String>,
+    /// Environment variables.
+    pub env: Vec<(String, String)>,
+    /// Directories the guest sees.
+    pub directories: Vec<SharedDirectory>,
+    /// The cache of precompiled code, or `None` to compile in memory.
+    pub cache: Option<CacheConfig>,
+}
+
+/// A directory of the host that a guest sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedDirectory {
+    /// Where it is.
+    pub host: PathBuf,
+    /// What the guest calls it.
+    pub guest: String,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
+}
+
+/// What `trireme-executor probe` prints for each engine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EngineReport {
+    /// The name by which configuration selects it.
+    pub name: String,
+    /// Where it is: `linked in` or the plugin's path.
+    pub origin: String,
+    /// What it says of itself, or why it is not there.
+    #[serde(flatten)]
+    pub state: EngineState,
+}
+
+/// Whether an engine is there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum EngineState {
+    /// It can be used.
+    Ready {
+        /// The engine's version.
+        version: String,
+        /// Kinds of WebAssembly it takes.
+        kinds: Vec<Kind>,
+        /// Levels of WASI.
+        wasi: Vec<String>,
+        /// Limits it enforces.
+        limits: Vec<String>,
+        /// Its settings.
+        settings: Vec<SettingReport>,
+        /// Identifies the build that holds the compiler.
+        build: String,
+    },
+    /// It cannot be used.
+    Missing {
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// A setting as `probe` prints it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SettingReport {
+    /// The key in configuration.
+    pub key: String,
+    /// What it takes.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its default.
+    pub default: String,
+    /// One line on what it does.
+    pub doc: String,
+}

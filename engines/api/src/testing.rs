@@ -1,0 +1,1 @@
+//! Test doubles and the suite that every adapter must pass.
