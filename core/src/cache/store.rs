@@ -1,0 +1,442 @@
+//! The entries on disk.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::key::{hex, is_digest};
+use super::{CacheError, FileIdentity, Key};
+
+/// A cache of precompiled code.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    dir: PathBuf,
+    verified: Option<PathBuf>,
+}
+
+/// What an entry says of itself, as its file holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// SHA-256 of the WebAssembly bytes, in hexadecimal.
+    pub wasm: String,
+    /// The engine's name.
+    pub engine: String,
+    /// The build id of the file that held the compiler.
+    pub build: String,
+    /// SHA-256 of the precompiled code, in hexadecimal.
+    pub code: String,
+}
+
+/// An entry as a person sees it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    /// What it is filed under.
+    pub key: String,
+    /// SHA-256 of the WebAssembly bytes, in hexadecimal.
+    pub wasm: String,
+    /// The engine's name.
+    pub engine: String,
+    /// The length of the code in bytes.
+    pub size: u64,
+    /// When it was last used.
+    pub used: SystemTime,
+}
+
+/// What [`Cache::prune`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Pruned {
+    /// Entries removed.
+    pub removed: usize,
+    /// Bytes of code freed.
+    pub freed: u64,
+}
+
+impl Cache {
+    /// Opens the cache in `dir`, making it where it is missing.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be made, or could be changed by another user.
+    pub fn open(dir: &Path) -> Result<Self, CacheError> {
+        for part in ["entries", "code", "lock"] {
+            let path = dir.join(part);
+            if !path.is_dir() {
+                fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(&path)
+                    .map_err(CacheError::io(&path))?;
+            }
+        }
+        for path in [dir.to_path_buf(), dir.join("entries"), dir.join("code")] {
+            check_owner(&path)?;
+        }
+        Ok(Cache {
+            dir: dir.to_path_buf(),
+            verified: None,
+        })
+    }
+
+    /// Remembers below `run`, a folder that does not survive a boot, which
+    /// code has been checked.
+    #[must_use]
+    pub fn with_run_dir(self, run: &Path) -> Self {
+        Cache {
+            verified: Some(run.join("verified")),
+            ..self
+        }
+    }
+
+    /// Opens the code of an entry, or `None` where there is none that is
+    /// sound. Reads all of it once per boot; a damaged entry is removed.
+    ///
+    /// # Errors
+    ///
+    /// When the cache cannot be read.
+    pub fn find(&self, key: &Key) -> Result<Option<File>, CacheError> {
+        let Some((stored, file)) = self.peek(key)? else {
+            return Ok(None);
+        };
+        if self.is_verified(&stored, &file) {
+            return Ok(Some(file));
+        }
+        self.verify(key, &stored, file)
+    }
+
+    /// As [`Cache::find`], but `None` too where the code would have to be read
+    /// to be trusted: what a caller that must not block asks first.
+    ///
+    /// # Errors
+    ///
+    /// When the cache cannot be read.
+    pub fn find_verified(&self, key: &Key) -> Result<Option<File>, CacheError> {
+        Ok(self
+            .peek(key)?
+            .and_then(|(stored, file)| self.is_verified(&stored, &file).then_some(file)))
+    }
+
+    fn peek(&self, key: &Key) -> Result<Option<(Stored, File)>, CacheError> {
+        let path = self.entry_path(key);
+        let Some(text) = missing_as_none(fs::read(&path)).map_err(CacheError::io(&path))? else {
+            return Ok(None);
+        };
+        let Some(stored) = parse(&text) else {
+            return Ok(None);
+        };
+        let code = self.code_path(&stored.code);
+        let Some(file) = missing_as_none(File::open(&code)).map_err(CacheError::io(&code))? else {
+            return Ok(None);
+        };
+        let now = File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|f| f.set_modified(SystemTime::now()));
+        now.map_err(CacheError::io(&path))?;
+        Ok(Some((stored, file)))
+    }
+
+    fn is_verified(&self, stored: &Stored, file: &File) -> bool {
+        let Some(dir) = &self.verified else {
+            return false;
+        };
+        let Ok(metadata) = file.metadata() else {
+            return false;
+        };
+        fs::read_to_string(dir.join(&stored.code))
+            .is_ok_and(|line| line == FileIdentity::of(&metadata).line())
+    }
+
+    fn verify(
+        &self,
+        key: &Key,
+        stored: &Stored,
+        mut file: File,
+    ) -> Result<Option<File>, CacheError> {
+        let code = self.code_path(&stored.code);
+        let before = file.metadata().map_err(CacheError::io(&code))?;
+        let digest = digest(&mut file).map_err(CacheError::io(&code))?;
+        if digest != stored.code {
+            self.discard(key, stored)?;
+            return Ok(None);
+        }
+        self.mark_verified(&stored.code, &FileIdentity::of(&before));
+        Ok(Some(file))
+    }
+
+    /// A mark that cannot be written costs another look at the code next time
+    /// and nothing else, so that is no error.
+    fn mark_verified(&self, code: &str, identity: &FileIdentity) {
+        let Some(dir) = &self.verified else { return };
+        let temporary = dir.join(format!("{code}.{}.tmp", std::process::id()));
+        let _ = fs::create_dir_all(dir)
+            .and_then(|()| fs::write(&temporary, identity.line()))
+            .and_then(|()| fs::rename(&temporary, dir.join(code)));
+    }
+
+    /// Removes an entry and its code.
+    fn discard(&self, key: &Key, stored: &Stored) -> Result<(), CacheError> {
+        for path in [self.entry_path(key), self.code_path(&stored.code)] {
+            missing_as_none(fs::remove_file(&path)).map_err(CacheError::io(&path))?;
+        }
+        Ok(())
+    }
+
+    /// Opens the lock of a key. Whoever holds it by `flock(2)` may compile;
+    /// its death lets the next one in.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be made.
+    pub fn lock_file(&self, key: &Key) -> Result<File, CacheError> {
+        let path = self.dir.join("lock").join(key.as_str());
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(CacheError::io(&path))
+    }
+
+    /// Files the code that `source` holds under `key` and opens it for
+    /// reading. Entries used longest ago make room beyond `max_size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the cache cannot be written, for want of room for instance. The
+    /// cache is then as it was.
+    pub fn insert(
+        &self,
+        key: &Key,
+        wasm: &str,
+        engine: &str,
+        build: &str,
+        source: &mut File,
+        max_size: u64,
+    ) -> Result<File, CacheError> {
+        let temporary = Temporary::new(
+            self.dir
+                .join(format!("code/{key}.{}.tmp", std::process::id())),
+        );
+        let code = temporary
+            .fill(source)
+            .map_err(CacheError::io(&temporary.path))?;
+        let path = self.code_path(&code);
+        fs::rename(&temporary.path, &path).map_err(CacheError::io(&path))?;
+        let stored = Stored {
+            wasm: wasm.to_owned(),
+            engine: engine.to_owned(),
+            build: build.to_owned(),
+            code,
+        };
+        self.publish(key, &stored)?;
+        let file = File::open(&path).map_err(CacheError::io(&path))?;
+        if let Ok(metadata) = file.metadata() {
+            self.mark_verified(&stored.code, &FileIdentity::of(&metadata));
+        }
+        self.prune(max_size)?;
+        Ok(file)
+    }
+
+    fn publish(&self, key: &Key, stored: &Stored) -> Result<(), CacheError> {
+        let path = self.entry_path(key);
+        let temporary = Temporary::new(path.with_extension(format!("{}.tmp", std::process::id())));
+        let text = serde_json::to_vec(stored).unwrap_or_default();
+        fs::write(&temporary.path, text)
+            .and_then(|()| fs::rename(&temporary.path, &path))
+            .map_err(CacheError::io(&path))
+    }
+
+    /// The entries, last used first.
+    ///
+    /// # Errors
+    ///
+    /// When the cache cannot be read.
+    pub fn entries(&self) -> Result<Vec<Entry>, CacheError> {
+        let mut entries: Vec<_> = self
+            .stored()?
+            .into_iter()
+            .map(|(key, stored, used)| Entry {
+                size: fs::metadata(self.code_path(&stored.code)).map_or(0, |m| m.len()),
+                key: key.to_string(),
+                wasm: stored.wasm,
+                engine: stored.engine,
+                used,
+            })
+            .collect();
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
+        Ok(entries)
+    }
+
+    /// Removes what was used longest ago until the code takes at most
+    /// `max_size` bytes, and code that no entry names.
+    ///
+    /// # Errors
+    ///
+    /// When the cache cannot be read or an entry cannot be removed.
+    pub fn prune(&self, max_size: u64) -> Result<Pruned, CacheError> {
+        let lock = self.dir.join("lock/prune");
+        let guard = File::create(&lock).map_err(CacheError::io(&lock))?;
+        rustix::fs::flock(&guard, FlockOperation::LockExclusive)
+            .map_err(|errno| CacheError::io(&lock)(errno.into()))?;
+        let mut stored = self.stored()?;
+        stored.sort_by_key(|(_, _, used)| std::cmp::Reverse(*used));
+        let (mut total, mut pruned, mut kept) = (0, Pruned::default(), HashSet::new());
+        for (key, entry, _) in stored {
+            let size = fs::metadata(self.code_path(&entry.code)).map_or(0, |m| m.len());
+            total += size;
+            if total <= max_size {
+                kept.insert(entry.code);
+                continue;
+            }
+            self.discard(&key, &entry)?;
+            pruned.removed += 1;
+            pruned.freed += size;
+        }
+        self.remove_unnamed_code(&kept)?;
+        Ok(pruned)
+    }
+
+    /// Removes code that was left by somebody who died before naming it. What
+    /// is younger than a minute may still be on its way.
+    fn remove_unnamed_code(&self, named: &HashSet<String>) -> Result<(), CacheError> {
+        let dir = self.dir.join("code");
+        for file in fs::read_dir(&dir).map_err(CacheError::io(&dir))?.flatten() {
+            let young = file
+                .metadata()
+                .and_then(|m| m.modified())
+                .is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() < 60));
+            if young
+                || file
+                    .file_name()
+                    .to_str()
+                    .is_some_and(|name| named.contains(name))
+            {
+                continue;
+            }
+            let path = file.path();
+            missing_as_none(fs::remove_file(&path)).map_err(CacheError::io(&path))?;
+        }
+        Ok(())
+    }
+
+    fn stored(&self) -> Result<Vec<(Key, Stored, SystemTime)>, CacheError> {
+        let dir = self.dir.join("entries");
+        let mut entries = Vec::new();
+        for file in fs::read_dir(&dir).map_err(CacheError::io(&dir))?.flatten() {
+            let name = file.file_name();
+            let key = name
+                .to_str()
+                .and_then(|name| name.strip_suffix(".json"))
+                .and_then(Key::parse);
+            let stored = fs::read(file.path()).ok().and_then(|text| parse(&text));
+            let used = file.metadata().and_then(|metadata| metadata.modified());
+            if let (Some(key), Some(stored), Ok(used)) = (key, stored, used) {
+                entries.push((key, stored, used));
+            }
+        }
+        Ok(entries)
+    }
+
+    fn entry_path(&self, key: &Key) -> PathBuf {
+        self.dir.join("entries").join(format!("{key}.json"))
+    }
+
+    fn code_path(&self, code: &str) -> PathBuf {
+        self.dir.join("code").join(code)
+    }
+}
+
+/// A file that is removed again unless it has been renamed away.
+struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    fn new(path: PathBuf) -> Self {
+        Temporary { path }
+    }
+
+    /// Copies `source` here, durably, and returns the digest of what was
+    /// written.
+    fn fill(&self, source: &mut File) -> io::Result<String> {
+        let mut target = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o400)
+            .open(&self.path)?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 1 << 18];
+        io::Seek::rewind(source)?;
+        loop {
+            let n = source.read(&mut buffer)?;
+            if n == 0 {
+                break;
+            }
+            hash.update(&buffer[..n]);
+            target.write_all(&buffer[..n])?;
+        }
+        target.sync_data()?;
+        Ok(hex(&hash.finalize()))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn parse(text: &[u8]) -> Option<Stored> {
+    serde_json::from_slice::<Stored>(text)
+        .ok()
+        .filter(|stored| is_digest(&stored.code))
+}
+
+fn digest(file: &mut File) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    io::Seek::rewind(file)?;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            n => hash.update(&buffer[..n]),
+        }
+    }
+    io::Seek::rewind(file)?;
+    Ok(hex(&hash.finalize()))
+}
+
+fn missing_as_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn check_owner(path: &Path) -> Result<(), CacheError> {
+    let metadata = fs::symlink_metadata(path).map_err(CacheError::io(path))?;
+    let expected = rustix::process::geteuid().as_raw();
+    let mode = metadata.mode() & 0o7777;
+    if metadata.uid() == expected && mode & 0o022 == 0 && metadata.is_dir() {
+        return Ok(());
+    }
+    Err(CacheError::Untrusted {
+        path: path.into(),
+        owner: metadata.uid(),
+        mode,
+        expected,
+    })
+}
+
+#[cfg(test)]
+mod tests;

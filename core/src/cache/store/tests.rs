@@ -1,0 +1,130 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::cache::KeyParts;
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    cache: Cache,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&dir.path().join("cache"))
+            .unwrap()
+            .with_run_dir(&dir.path().join("run"));
+        Fixture { dir, cache }
+    }
+
+    fn key(&self, wasm: &str) -> Key {
+        Key::new(KeyParts {
+            wasm,
+            engine: "e",
+            build: "b",
+            settings: "",
+            processor: "",
+        })
+    }
+
+    fn insert(&self, wasm: &str, code: &[u8], max_size: u64) -> Result<File, CacheError> {
+        let path = self.dir.path().join("compiled");
+        fs::write(&path, code).unwrap();
+        let mut source = File::open(&path).unwrap();
+        self.cache
+            .insert(&self.key(wasm), wasm, "e", "b", &mut source, max_size)
+    }
+
+    fn found(&self, wasm: &str) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.cache
+            .find(&self.key(wasm))
+            .unwrap()?
+            .read_to_end(&mut bytes)
+            .unwrap();
+        Some(bytes)
+    }
+
+    fn code_file(&self) -> PathBuf {
+        fs::read_dir(self.dir.path().join("cache/code"))
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path()
+    }
+}
+
+#[test]
+fn what_was_inserted_is_found_and_already_trusted() {
+    let f = Fixture::new();
+    assert_eq!(f.found("one"), None);
+    f.insert("one", b"code", 1 << 20).unwrap();
+    assert!(f.cache.find_verified(&f.key("one")).unwrap().is_some());
+    assert_eq!(f.found("one").unwrap(), b"code");
+    assert_eq!(f.found("two"), None);
+}
+
+#[test]
+fn a_flipped_bit_is_noticed_and_the_entry_removed() {
+    let f = Fixture::new();
+    f.insert("one", b"machine code", 1 << 20).unwrap();
+    let path = f.code_file();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&path, b"machine bode").unwrap();
+    assert!(f.cache.find_verified(&f.key("one")).unwrap().is_none());
+    assert_eq!(f.found("one"), None);
+    assert_eq!(f.cache.entries().unwrap().len(), 0);
+    f.insert("one", b"machine code", 1 << 20).unwrap();
+    assert_eq!(f.found("one").unwrap(), b"machine code");
+}
+
+#[test]
+fn after_a_boot_the_code_is_read_once_before_it_is_trusted() {
+    let f = Fixture::new();
+    f.insert("one", b"code", 1 << 20).unwrap();
+    fs::remove_dir_all(f.dir.path().join("run")).unwrap();
+    assert!(f.cache.find_verified(&f.key("one")).unwrap().is_none());
+    assert!(f.cache.find(&f.key("one")).unwrap().is_some());
+    assert!(f.cache.find_verified(&f.key("one")).unwrap().is_some());
+}
+
+#[test]
+fn the_entry_used_longest_ago_makes_room() {
+    let f = Fixture::new();
+    for (age, wasm) in [(3, "old"), (2, "used"), (1, "young")] {
+        f.insert(wasm, format!("{wasm} 34567890").as_bytes(), 1 << 20)
+            .unwrap();
+        let entry = File::options()
+            .write(true)
+            .open(f.cache.entry_path(&f.key(wasm)))
+            .unwrap();
+        let then = SystemTime::now() - std::time::Duration::from_secs(1000 * age);
+        entry.set_modified(then).unwrap();
+    }
+    assert!(f.found("old").is_some());
+    let pruned = f.cache.prune(30).unwrap();
+    assert_eq!(pruned.removed, 1);
+    assert!(f.found("used").is_none());
+    assert!(f.found("old").is_some() && f.found("young").is_some());
+    assert_eq!(f.cache.prune(0).unwrap().removed, 2);
+    assert_eq!(f.cache.entries().unwrap().len(), 0);
+}
+
+#[test]
+fn a_folder_that_others_can_write_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cache");
+    Cache::open(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    let error = Cache::open(&path).unwrap_err().to_string();
+    assert!(error.contains("777"), "{error}");
+}
+
+#[test]
+fn an_entry_that_names_no_digest_is_no_path() {
+    let f = Fixture::new();
+    let evil = r#"{"wasm":"w","engine":"e","build":"b","code":"../../../../etc/passwd"}"#;
+    fs::write(f.cache.entry_path(&f.key("one")), evil).unwrap();
+    assert_eq!(f.found("one"), None);
+}

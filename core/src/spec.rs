@@ -1,0 +1,118 @@
+//! Reading `config.json` of a bundle (OCI runtime specification 1.2).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub use oci_spec::runtime as oci;
+
+/// The largest `config.json` that is read, in bytes.
+pub const MAX_SPEC: u64 = 16 << 20;
+
+/// Why a bundle's specification cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// The file cannot be read.
+    #[error("{file}: {source}")]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The file is larger than [`MAX_SPEC`].
+    #[error("{file}: larger than {MAX_SPEC} bytes")]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file is not an OCI runtime specification.
+    #[error("{file}: {source}")]
+    Parse {
+        /// The file.
+        file: PathBuf,
+        /// The cause, with line and column.
+        source: serde_json::Error,
+    },
+}
+
+/// Reads the whole specification of `bundle`.
+///
+/// # Errors
+///
+/// When the file cannot be read, is too large or is no specification.
+pub fn read(bundle: &Path) -> Result<oci::Spec, SpecError> {
+    parse(bundle)
+}
+
+/// Reads only the annotations of the specification of `bundle`.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_annotations(bundle: &Path) -> Result<HashMap<String, String>, SpecError> {
+    #[derive(Deserialize)]
+    struct Annotated {
+        #[serde(default)]
+        annotations: Option<HashMap<String, String>>,
+    }
+    let annotated: Annotated = parse(bundle)?;
+    Ok(annotated.annotations.unwrap_or_default())
+}
+
+fn parse<T: serde::de::DeserializeOwned>(bundle: &Path) -> Result<T, SpecError> {
+    let file = bundle.join("config.json");
+    let mut bytes = Vec::new();
+    let read = File::open(&file).and_then(|f| f.take(MAX_SPEC + 1).read_to_end(&mut bytes));
+    match read {
+        Err(source) => return Err(SpecError::Read { file, source }),
+        Ok(n) if n as u64 > MAX_SPEC => return Err(SpecError::TooLarge { file }),
+        Ok(_) => {}
+    }
+    serde_json::from_slice(&bytes).map_err(|source| SpecError::Parse { file, source })
+}
+
+/// The name of the group of containers, usually a pod, that share a server.
+///
+/// The annotations are looked at in the order in which containerd's runc shim
+/// does (`cmd/containerd-shim-runc-v2/manager/manager_linux.go`).
+pub fn group<'a>(annotations: &'a HashMap<String, String>, id: &'a str) -> &'a str {
+    [
+        "io.containerd.runc.v2.group",
+        "io.kubernetes.cri.sandbox-id",
+    ]
+    .iter()
+    .find_map(|key| annotations.get(*key))
+    .map_or(id, String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pod_of_a_container_is_its_group() {
+        let mut annotations = HashMap::new();
+        assert_eq!(group(&annotations, "one"), "one");
+        annotations.insert("io.kubernetes.cri.sandbox-id".into(), "pod".into());
+        assert_eq!(group(&annotations, "one"), "pod");
+        annotations.insert("io.containerd.runc.v2.group".into(), "own".into());
+        assert_eq!(group(&annotations, "one"), "own");
+    }
+
+    #[test]
+    fn a_broken_specification_is_reported_with_its_file_and_place() {
+        let bundle = tempfile::tempdir().unwrap();
+        std::fs::write(
+            bundle.path().join("config.json"),
+            "{\n  \"annotations\": 3\n}",
+        )
+        .unwrap();
+        let error = read_annotations(bundle.path()).unwrap_err().to_string();
+        assert!(error.contains("config.json"), "{error}");
+        assert!(error.contains("line 2"), "{error}");
+    }
+}
