@@ -1,1 +1,15 @@
-//! Placeholder.
+//! OCI image archives for WebAssembly programs.
+//!
+//! [`build_archive`] writes what `ctr image import` and other tools that read
+//! an [OCI image layout](https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md)
+//! take: one image of one uncompressed layer that holds the program. The same
+//! input gives the same bytes.
+
+mod archive;
+mod layer;
+mod options;
+mod reference;
+
+pub use archive::{Built, build_archive};
+pub use options::{ExtraFile, ImageError, Options, Platform, Program};
+pub use reference::{Reference, ReferenceError};
