@@ -31,15 +31,16 @@ pub mod testing;
 pub use guest::{Directory, Guest, Rights};
 pub use info::{Info, Kind, Preview, World};
 pub use outcome::Outcome;
-pub use settings::{
-    Limit, Limits, Setting, SettingType, SettingValue, Settings, SettingsError,
-};
+pub use settings::{Limit, Limits, Setting, SettingType, SettingValue, Settings, SettingsError};
 
 use std::fs::File;
 
 /// What an engine can fail with before a guest runs.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
+    /// The engine refuses a combination of settings or limits.
+    #[error("{0}")]
+    Settings(String),
     /// The engine cannot run these bytes: malformed, or it needs a feature the
     /// engine lacks or has switched off.
     #[error("{0}")]

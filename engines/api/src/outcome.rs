@@ -52,7 +52,10 @@ mod tests {
     fn only_an_exit_keeps_its_own_code() {
         assert_eq!(Outcome::Exit(7).status(), 7);
         assert_eq!(Outcome::Trap("unreachable".into()).status(), 134);
-        assert_eq!(Outcome::Limit("fuel".into()).failure(), Some(("limit", "fuel")));
+        assert_eq!(
+            Outcome::Limit("fuel".into()).failure(),
+            Some(("limit", "fuel"))
+        );
         assert_eq!(Outcome::Exit(0).failure(), None);
     }
 }

@@ -115,7 +115,11 @@ impl Settings {
             let known: Vec<_> = declared.iter().map(|s| s.key).collect();
             return Err(SettingsError::Unknown {
                 key: key.clone(),
-                known: if known.is_empty() { "none".into() } else { known.join(", ") },
+                known: if known.is_empty() {
+                    "none".into()
+                } else {
+                    known.join(", ")
+                },
             });
         }
         declared
@@ -269,7 +273,9 @@ impl Limits {
     /// Fuel is counted by code that the compiler inserts; stack and memory
     /// limits hold at run time but decide whether bounds checks are needed.
     pub fn canonical(&self) -> String {
-        self.set().map(|(limit, value)| format!("limit.{limit}={value}\n")).collect()
+        self.set()
+            .map(|(limit, value)| format!("limit.{limit}={value}\n"))
+            .collect()
     }
 }
 
@@ -278,9 +284,24 @@ mod tests {
     use super::*;
 
     const DECLARED: &[Setting] = &[
-        Setting { key: "fast", kind: SettingType::Bool, default: "true", doc: "" },
-        Setting { key: "tier", kind: SettingType::Choice(&["a", "b"]), default: "b", doc: "" },
-        Setting { key: "size", kind: SettingType::Integer, default: "4", doc: "" },
+        Setting {
+            key: "fast",
+            kind: SettingType::Bool,
+            default: "true",
+            doc: "",
+        },
+        Setting {
+            key: "tier",
+            kind: SettingType::Choice(&["a", "b"]),
+            default: "b",
+            doc: "",
+        },
+        Setting {
+            key: "size",
+            kind: SettingType::Integer,
+            default: "4",
+            doc: "",
+        },
     ];
 
     fn given(key: &str, value: SettingValue) -> BTreeMap<String, SettingValue> {

@@ -1,0 +1,194 @@
+//! A loaded program to its outcome.
+
+use std::future::Future;
+use std::io;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::process::fchdir;
+use trireme_engine::{Directory, Guest, Limits, Outcome, Preview, Program, Rights};
+use wasmtime::component::ResourceTable;
+use wasmtime::{Error, Store};
+use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
+
+use crate::error;
+use crate::limits::Limiter;
+use crate::load::{ComponentHost, ModuleHost};
+use crate::stdio::{Input, Output};
+
+/// A module with its imports resolved.
+pub(crate) struct ModuleProgram {
+    pub(crate) pre: wasmtime::InstancePre<ModuleHost>,
+    pub(crate) entry: String,
+    pub(crate) limits: Limits,
+}
+
+/// A component with its imports resolved.
+pub(crate) struct ComponentProgram {
+    pub(crate) entry: ComponentEntry,
+    pub(crate) limits: Limits,
+}
+
+/// What of a component is called.
+pub(crate) enum ComponentEntry {
+    /// `run` of `wasi:cli/run`.
+    Command(CommandPre<ComponentHost>),
+    /// A function that the component itself exports.
+    Function(wasmtime::component::InstancePre<ComponentHost>, String),
+}
+
+impl Program for ModuleProgram {
+    fn run(self: Box<Self>, guest: Guest) -> Outcome {
+        in_runtime(async {
+            let wasi = match wasi(guest, Preview::P1) {
+                Ok(mut builder) => builder.build_p1(),
+                Err(outcome) => return outcome,
+            };
+            let host = ModuleHost {
+                wasi,
+                limiter: Limiter::new(&self.limits),
+            };
+            let mut store = Store::new(self.pre.module().engine(), host);
+            store.limiter(|host| &mut host.limiter);
+            let called = async {
+                fill(&mut store, &self.limits)?;
+                let instance = self.pre.instantiate_async(&mut store).await?;
+                let function = instance
+                    .get_func(&mut store, &self.entry)
+                    .ok_or_else(|| Error::msg("the entry function is gone"))?;
+                let mut results = vec![wasmtime::Val::I32(0); function.ty(&store).results().len()];
+                function.call_async(&mut store, &[], &mut results).await
+            }
+            .await;
+            outcome(called.map(|()| 0), &store.data().limiter)
+        })
+    }
+}
+
+impl Program for ComponentProgram {
+    fn run(self: Box<Self>, guest: Guest) -> Outcome {
+        in_runtime(async {
+            let wasi = match wasi(guest, Preview::P2) {
+                Ok(mut builder) => builder.build(),
+                Err(outcome) => return outcome,
+            };
+            let table = ResourceTable::new();
+            let host = ComponentHost {
+                wasi,
+                table,
+                limiter: Limiter::new(&self.limits),
+            };
+            let mut store = Store::new(self.entry.engine(), host);
+            store.limiter(|host| &mut host.limiter);
+            let called = async {
+                fill(&mut store, &self.limits)?;
+                self.entry.call(&mut store).await
+            }
+            .await;
+            outcome(called, &store.data().limiter)
+        })
+    }
+}
+
+impl ComponentEntry {
+    fn engine(&self) -> &wasmtime::Engine {
+        match self {
+            ComponentEntry::Command(pre) => pre.engine(),
+            ComponentEntry::Function(pre, _) => pre.engine(),
+        }
+    }
+
+    /// Instantiates and calls; the exit code of a return.
+    async fn call(&self, store: &mut Store<ComponentHost>) -> Result<u8, Error> {
+        match self {
+            ComponentEntry::Command(pre) => {
+                let command = pre.instantiate_async(&mut *store).await?;
+                let result = command.wasi_cli_run().call_run(store).await?;
+                Ok(u8::from(result.is_err()))
+            }
+            ComponentEntry::Function(pre, name) => {
+                let instance = pre.instantiate_async(&mut *store).await?;
+                let function = instance
+                    .get_func(&mut *store, name)
+                    .ok_or_else(|| Error::msg("the entry function is gone"))?;
+                let count = function.ty(&*store).results().len();
+                let mut results = vec![wasmtime::component::Val::Bool(false); count];
+                function.call_async(&mut *store, &[], &mut results).await?;
+                Ok(0)
+            }
+        }
+    }
+}
+
+/// Drives `guest` to its end on this thread.
+///
+/// File and stdio operations block the thread, as they do in a native program;
+/// the runtime serves clocks, sockets and waiting for stdin.
+fn in_runtime(guest: impl Future<Output = Outcome>) -> Outcome {
+    match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime.block_on(guest),
+        Err(error) => Outcome::Internal(format!("no event loop for the guest: {error}")),
+    }
+}
+
+fn fill<T>(store: &mut Store<T>, limits: &Limits) -> Result<(), Error> {
+    limits.fuel.map_or(Ok(()), |fuel| store.set_fuel(fuel))
+}
+
+fn outcome(called: Result<u8, Error>, limiter: &Limiter) -> Outcome {
+    match (called, limiter.refused()) {
+        (Ok(code), _) => Outcome::Exit(code),
+        (Err(_), Some(refused)) => Outcome::Limit(refused.into()),
+        (Err(error), None) => error::outcome(&error),
+    }
+}
+
+/// The guest's WASI, made from nothing that existed before this call: its
+/// random numbers start from the kernel's here.
+fn wasi(guest: Guest, level: Preview) -> Result<WasiCtxBuilder, Outcome> {
+    let mut builder = WasiCtx::builder();
+    builder
+        .allow_blocking_current_thread(true)
+        .args(&guest.args)
+        .envs(&guest.env)
+        .initial_cwd(&guest.cwd)
+        .stdin(Input)
+        .stdout(Output::stdout(level))
+        .stderr(Output::stderr(level))
+        .allow_tcp(guest.network)
+        .allow_udp(guest.network)
+        // getaddrinfo would read files of the container's image and load
+        // libraries that these name.
+        .allow_ip_name_lookup(false);
+    if guest.network {
+        builder.inherit_network();
+    }
+    preopen(&mut builder, guest.directories)
+        .map_err(|why| Outcome::Internal(format!("a directory of the guest: {why}")))?;
+    Ok(builder)
+}
+
+/// Hands the directories over. `WasiCtxBuilder` opens them by path only, and no
+/// absolute path means the same here as where they were opened; so each is made
+/// the working directory for a moment and opened as `.`.
+fn preopen(builder: &mut WasiCtxBuilder, directories: Vec<Directory>) -> Result<(), String> {
+    if directories.is_empty() {
+        return Ok(());
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let before = openat(CWD, ".", flags, Mode::empty()).map_err(|error| error.to_string())?;
+    for Directory { dir, name, rights } in directories {
+        let permissions = match rights {
+            Rights::ReadOnly => FsPerms::ReadOnly,
+            Rights::ReadWrite => FsPerms::ReadWrite,
+        };
+        fchdir(&dir)
+            .map_err(|error| Error::from(io::Error::from(error)))
+            .and_then(|()| builder.preopened_dir(".", &name, permissions).map(drop))
+            .map_err(|error| format!("{name}: {error:#}"))?;
+    }
+    fchdir(&before).map_err(|error| error.to_string())
+}
