@@ -1,1 +1,6 @@
-//! Placeholder.
+//! What the tests of Trireme need around them: test hosts (private machines with a real
+//! containerd), and the processes and paths they are made of.
+
+pub mod host;
+pub mod paths;
+pub mod process;

@@ -1,0 +1,161 @@
+//! Bringing hosts up and taking them down, safe to call from several programs at once.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::fcntl::{Flock, FlockArg};
+use rustix::process::Signal;
+
+use super::namespace::{BIN_FOLDER, PID_FILE};
+use super::{Instance, Source, all_states, cgroup, containerd, install, namespace, packages};
+use crate::process::Known;
+
+const END_LIMIT: Duration = Duration::from_secs(20);
+
+/// Whether the host's programs must include this build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// The latest `make build`; without one the host does not come up.
+    Latest,
+    /// Whatever is installed already, or nothing: for tests of the host itself.
+    AsItIs,
+}
+
+/// Brings a host up unless it is, and its copy of this build to the latest.
+pub fn ensure_up(instance: &Instance, build: Build) -> Result<()> {
+    let _lock = lock(instance)?;
+    let state = instance.state()?;
+    if init(instance)?.is_none() {
+        install_packages(instance)?;
+        clear(instance)?;
+        fs::create_dir_all(&state).with_context(|| format!("create {}", state.display()))?;
+        install_build(instance, build)?;
+        return bring_up(instance).inspect_err(|_| {
+            // Half a host is worse than none.
+            let _ = take_down(instance);
+        });
+    }
+    install_build(instance, build)?;
+    if containerd::status(instance)? == containerd::Status::Ended {
+        eprintln!("host: containerd of {instance} had ended; starting it again");
+        containerd::start(instance)?;
+    }
+    Ok(())
+}
+
+fn install_build(instance: &Instance, build: Build) -> Result<()> {
+    match build {
+        Build::Latest => install::refresh(&instance.state()?.join(BIN_FOLDER)),
+        Build::AsItIs => Ok(()),
+    }
+}
+
+fn install_packages(instance: &Instance) -> Result<()> {
+    packages::ensure_debian(instance.kind.packages)?;
+    match instance.kind.containerd {
+        Source::Debian => Ok(()),
+        Source::Go => packages::ensure_go_tools(),
+    }
+}
+
+fn bring_up(instance: &Instance) -> Result<()> {
+    namespace::start(instance)?;
+    containerd::start(instance)
+}
+
+/// Ends a host with all that runs in it, and removes its cgroups and files.
+pub fn down(instance: &Instance) -> Result<()> {
+    let lock = lock(instance)?;
+    take_down(instance)?;
+    fs::remove_file(lock_file(instance)?).context("remove the host's lock")?;
+    drop(lock);
+    Ok(())
+}
+
+fn take_down(instance: &Instance) -> Result<()> {
+    if let Some(init) = init(instance)? {
+        init.signal(Signal::KILL)?;
+        init.wait_for_end(END_LIMIT)
+            .with_context(|| format!("end host {instance}"))?;
+    }
+    clear(instance)
+}
+
+/// Removes what a host that has ended left behind. Its mounts went with its mount namespace.
+fn clear(instance: &Instance) -> Result<()> {
+    cgroup::remove(instance.name(), END_LIMIT)?;
+    let state = instance.state()?;
+    match fs::remove_dir_all(&state) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", state.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Ends containerd of a host and starts it again over the same state.
+pub fn restart_containerd(instance: &Instance, signal: Signal) -> Result<()> {
+    let _lock = lock(instance)?;
+    containerd::stop(instance, signal)?;
+    containerd::start(instance)
+}
+
+/// Ends containerd of a host until [`start_containerd`].
+pub fn stop_containerd(instance: &Instance, signal: Signal) -> Result<()> {
+    let _lock = lock(instance)?;
+    containerd::stop(instance, signal)
+}
+
+/// Starts containerd of a host again.
+pub fn start_containerd(instance: &Instance) -> Result<()> {
+    let _lock = lock(instance)?;
+    containerd::start(instance)
+}
+
+/// The pid 1 of a host that is up.
+pub fn init(instance: &Instance) -> Result<Option<Known>> {
+    let known = Known::load(&instance.state()?.join(PID_FILE))?;
+    Ok(known.filter(Known::is_alive))
+}
+
+/// The hosts that have a state folder, up or not.
+pub fn list() -> Result<Vec<Instance>> {
+    let folder = all_states()?;
+    let Ok(entries) = fs::read_dir(&folder) else {
+        return Ok(Vec::new());
+    };
+    let mut found: Vec<_> = entries
+        .filter_map(|entry| Instance::parse(entry.ok()?.file_name().to_str()?).ok())
+        .collect();
+    found.sort_by(|a, b| a.name().cmp(b.name()));
+    Ok(found)
+}
+
+fn lock_file(instance: &Instance) -> Result<PathBuf> {
+    Ok(all_states()?.join(format!("{instance}.lock")))
+}
+
+fn lock(instance: &Instance) -> Result<Flock<File>> {
+    let path = lock_file(instance)?;
+    fs::create_dir_all(all_states()?)?;
+    loop {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("open {}", path.display()))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+        // The one who held it before may have taken the host down, the file included.
+        let same = fs::metadata(&path).is_ok_and(|now| {
+            lock.metadata()
+                .is_ok_and(|held| held.ino() == now.ino() && held.dev() == now.dev())
+        });
+        if same {
+            return Ok(lock);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The inside of a host: its namespaces, its mounts, its pid 1.
+//!
+//! Two steps, each a process, since a pid namespace begins with a child: [`supervise`] makes the
+//! namespaces and ends; [`init`] is pid 1, lays out the mounts, says ready, and reaps.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+
+use super::{Instance, cgroup, install};
+use crate::process::Known;
+
+/// What [`init`] prints when the host is ready for its daemons.
+const READY: &str = "ready";
+/// The folders that a host has to itself: what is written there stays in its state folder.
+const PRIVATE: [&str; 3] = ["etc", "opt", "var"];
+/// The folders of daemons that must not lie on an overlay, since overlays are made of them.
+const PLAIN: [&str; 2] = ["var/lib/containerd", "var/lib/trireme"];
+
+/// The file in a host's state that names its pid 1.
+pub const PID_FILE: &str = "init.pid";
+/// The file in a host's state that gets the messages of its pid 1.
+pub const LOG_FILE: &str = "init.log";
+/// The folder in a host's state that is mounted at [`install::FOLDER`].
+pub const BIN_FOLDER: &str = "bin";
+
+/// Starts the namespaces of a host through a process of their own, and waits until its pid 1 has
+/// laid out the mounts.
+pub fn start(instance: &Instance) -> Result<()> {
+    let state = instance.state()?;
+    let log = state.join(LOG_FILE);
+    let mut child = Command::new("/proc/self/exe")
+        .args(["internal-supervise", instance.name()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(fs::File::create(&log).with_context(|| format!("create {}", log.display()))?)
+        .spawn()
+        .context("start the host's first process")?;
+    let mut said = String::new();
+    // Read to the end: init closes its side when it is ready, or when it fails.
+    child
+        .stdout
+        .take()
+        .context("no pipe to the host")?
+        .read_to_string(&mut said)?;
+    let status = child.wait()?;
+    if !status.success() || said.trim() != READY {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        bail!(
+            "host {instance} did not come up ({status}): {}",
+            text.trim()
+        );
+    }
+    Ok(())
+}
+
+/// Makes the namespaces of a host and starts its pid 1 in them.
+pub fn supervise(instance: &Instance) -> Result<()> {
+    nix::unistd::setsid().context("leave the session of the caller")?;
+    cgroup::create(instance.name())?;
+    cgroup::join(instance.name())?;
+    let namespaces = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWCGROUP;
+    unshare(namespaces).context("make the host's namespaces (this needs root)")?;
+    let child = Command::new("/proc/self/exe")
+        .args(["internal-init", instance.name()])
+        .stdin(Stdio::null())
+        .spawn()
+        .context("start the host's pid 1")?;
+    Known::of(child.id() as i32)?.save(&instance.state()?.join(PID_FILE))
+}
+
+/// Is pid 1 of a host: lays out the mounts, says ready, reaps for ever.
+pub fn init(instance: &Instance) -> Result<()> {
+    lay_out(&instance.state()?)?;
+    let status = Command::new("ip")
+        .args(["link", "set", "lo", "up"])
+        .status()
+        .context("run ip")?;
+    if !status.success() {
+        bail!("bring up the loopback device: {status}");
+    }
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "{READY}")?;
+    stdout.flush()?;
+    let null = fs::File::options().write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdout(&null)?;
+    reap_for_ever()
+}
+
+fn lay_out(state: &Path) -> Result<()> {
+    // Open before the mounts, which may hide what lies on the way to it.
+    let root = Path::new("/");
+    remount_private(root)?;
+    for name in PRIVATE {
+        overlay(&root.join(name), &state.join("overlay").join(name))?;
+    }
+    for name in PLAIN {
+        bind(&state.join("plain").join(name), &root.join(name))?;
+    }
+    bind(&state.join(BIN_FOLDER), Path::new(install::FOLDER))?;
+    mount_new("tmpfs", Path::new("/run"), "mode=0755")?;
+    fs::create_dir_all("/run/lock")?;
+    mount_new("proc", Path::new("/proc"), "")?;
+    mount_cgroups()
+}
+
+/// Nothing that is mounted in the host reaches the machine.
+fn remount_private(root: &Path) -> Result<()> {
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, root, None::<&str>, flags, None::<&str>).context("make all mounts private")
+}
+
+fn overlay(target: &Path, own: &Path) -> Result<()> {
+    let (upper, work) = (own.join("upper"), own.join("work"));
+    for folder in [&upper, &work] {
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    }
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        target.display(),
+        upper.display(),
+        work.display()
+    );
+    mount_new("overlay", target, &options)
+}
+
+fn bind(from: &Path, to: &Path) -> Result<()> {
+    for folder in [from, to] {
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    }
+    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .with_context(|| format!("bind {} to {}", from.display(), to.display()))
+}
+
+fn mount_new(fstype: &str, target: &Path, options: &str) -> Result<()> {
+    mount(
+        Some(fstype),
+        target,
+        Some(fstype),
+        MsFlags::empty(),
+        Some(options),
+    )
+    .with_context(|| format!("mount {fstype} at {}", target.display()))
+}
+
+/// The same hierarchies at the same places, each from the root of the host's cgroup namespace.
+fn mount_cgroups() -> Result<()> {
+    let hierarchies = cgroup::hierarchies()?;
+    if hierarchies
+        .iter()
+        .all(|hierarchy| hierarchy.path != Path::new(cgroup::ROOT))
+    {
+        mount_new("tmpfs", Path::new(cgroup::ROOT), "mode=0755")?;
+    }
+    for hierarchy in hierarchies {
+        fs::create_dir_all(&hierarchy.path)?;
+        mount_new(hierarchy.fstype(), &hierarchy.path, &hierarchy.options)?;
+    }
+    Ok(())
+}
+
+fn reap_for_ever() -> Result<()> {
+    let mut child_ended = SigSet::empty();
+    child_ended.add(Signal::SIGCHLD);
+    child_ended.thread_block()?;
+    loop {
+        while !matches!(
+            waitpid(None, Some(WaitPidFlag::WNOHANG)),
+            Ok(WaitStatus::StillAlive) | Err(_)
+        ) {}
+        child_ended.wait()?;
+    }
+}
