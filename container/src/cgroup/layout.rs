@@ -1,0 +1,138 @@
+//! Where this host's cgroup hierarchies are mounted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::{Doing, SysError};
+
+/// The hierarchies of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// One hierarchy a controller or group of controllers. A v2 hierarchy
+    /// without controllers beside them (hybrid) takes no part.
+    V1(Vec<Hierarchy>),
+    /// The unified hierarchy.
+    V2 {
+        /// Its mount point.
+        mount: PathBuf,
+        /// The controllers it has.
+        controllers: Vec<String>,
+    },
+}
+
+/// A v1 hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// Its mount point.
+    pub mount: PathBuf,
+    /// Its controllers, or `name=…` for one without.
+    pub controllers: Vec<String>,
+}
+
+/// Mount options of a v1 hierarchy that are no controllers.
+const OPTIONS: &[&str] = &[
+    "rw",
+    "ro",
+    "xattr",
+    "clone_children",
+    "noprefix",
+    "cpuset_v2_mode",
+    "favordynmods",
+];
+
+impl Layout {
+    /// Looks at the mounts of this process.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub fn detect() -> Result<Self, SysError> {
+        let path = "/proc/self/mountinfo";
+        let mounts = fs::read_to_string(path).doing(|| format!("read {path}"))?;
+        let layout = Self::parse(&mounts);
+        match layout {
+            Layout::V2 { mount, .. } => {
+                let path = mount.join("cgroup.controllers");
+                let text =
+                    fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
+                let controllers = text.split_ascii_whitespace().map(str::to_owned).collect();
+                Ok(Layout::V2 { mount, controllers })
+            }
+            v1 => Ok(v1),
+        }
+    }
+
+    /// Reads the hierarchies out of `proc_pid_mountinfo(5)`.
+    fn parse(mounts: &str) -> Self {
+        let (mut v1, mut unified) = (Vec::<Hierarchy>::new(), None);
+        for line in mounts.lines() {
+            let Some((mount, filesystem)) = line.split_once(" - ") else {
+                continue;
+            };
+            let Some(point) = mount.split(' ').nth(4) else {
+                continue;
+            };
+            let mut filesystem = filesystem.split(' ');
+            let fstype = filesystem.next();
+            match (fstype, filesystem.nth(1)) {
+                (Some("cgroup"), Some(options)) => {
+                    let controllers: Vec<_> = options
+                        .split(',')
+                        .filter(|option| {
+                            !OPTIONS.contains(option) && !option.starts_with("release_agent=")
+                        })
+                        .map(str::to_owned)
+                        .collect();
+                    // A hierarchy may be mounted in several places.
+                    if v1.iter().all(|known| known.controllers != controllers) {
+                        v1.push(Hierarchy {
+                            mount: PathBuf::from(point),
+                            controllers,
+                        });
+                    }
+                }
+                (Some("cgroup2"), _) if unified.is_none() => unified = Some(Path::new(point)),
+                _ => {}
+            }
+        }
+        match unified {
+            Some(mount) if v1.is_empty() => Layout::V2 {
+                mount: mount.into(),
+                controllers: Vec::new(),
+            },
+            _ => Layout::V1(v1),
+        }
+    }
+
+    /// Whether this is the unified hierarchy.
+    pub fn is_v2(&self) -> bool {
+        matches!(self, Layout::V2 { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hybrid_is_v1_without_the_unified_hierarchy() {
+        let layout = Layout::parse(
+            "30 29 0:26 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct\n\
+             31 29 0:27 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
+             32 29 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n\
+             33 29 0:26 / /elsewhere rw - cgroup cgroup rw,cpu,cpuacct\n",
+        );
+        let Layout::V1(hierarchies) = layout else {
+            panic!("{layout:?}")
+        };
+        assert_eq!(hierarchies.len(), 2);
+        assert_eq!(hierarchies[0].controllers, ["cpu", "cpuacct"]);
+        assert_eq!(hierarchies[1].controllers, ["name=systemd"]);
+    }
+
+    #[test]
+    fn a_unified_hierarchy_alone_is_v2() {
+        let layout = Layout::parse("30 29 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+        assert!(layout.is_v2());
+    }
+}

@@ -1,0 +1,362 @@
+//! Control groups, v1 and v2 (`cgroups(7)`, the kernel's
+//! `admin-guide/cgroup-v1` and `cgroup-v2.rst`).
+//!
+//! A container's cgroups are made and limited by the server; init joins them
+//! itself. On v1 it writes `0` to each `tasks` file: moving oneself, one
+//! thread, takes none of the locks that writing a pid to `cgroup.procs` waits
+//! for (4–28 ms). On v2 it is cloned into its cgroup.
+
+mod layout;
+mod limits;
+mod stats;
+mod v1;
+mod v2;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use trireme_core::spec::oci::LinuxResources;
+
+pub use layout::Layout;
+pub use stats::{Blkio, Cpu, Memory, Pids, Stats};
+
+use crate::{Doing, SysError};
+
+/// Why a cgroup cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// The kernel refused a step.
+    #[error(transparent)]
+    Sys(#[from] SysError),
+    /// The specification asks for a limit that this host cannot set.
+    #[error("linux.resources.{what}: the {controller} controller is not there on this host")]
+    NoController {
+        /// Part of the specification.
+        what: &'static str,
+        /// The missing controller.
+        controller: &'static str,
+    },
+    /// A value that is none.
+    #[error("linux.resources.{what}: {reason}")]
+    Invalid {
+        /// Part of the specification.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A cgroup path that cannot be used.
+    #[error("linux.cgroupsPath \"{path}\": {reason}")]
+    Path {
+        /// The path.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+/// The cgroups of one container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cgroup {
+    version: Version,
+    /// Every folder, one a hierarchy on v1, one on v2.
+    folders: Vec<Folder>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Version {
+    V1,
+    V2,
+}
+
+/// A folder and the controllers that live in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Folder {
+    controllers: Vec<String>,
+    path: PathBuf,
+    /// How many of the last parts of `path` are not the mount's own.
+    depth: usize,
+}
+
+impl Cgroup {
+    /// The cgroups at `path` below the mount points, not made yet.
+    ///
+    /// # Errors
+    ///
+    /// For a path that leaves the mount points, and for systemd's form.
+    pub fn at(layout: &Layout, path: &str) -> Result<Self, CgroupError> {
+        let refuse = |reason| CgroupError::Path {
+            path: path.to_owned(),
+            reason,
+        };
+        if path.split(':').count() == 3 {
+            return Err(refuse(
+                "this is systemd's form, and systemd's cgroup driver is not supported; \
+                 set SystemdCgroup = false",
+            ));
+        }
+        let relative = path.trim_matches('/');
+        let parts: Vec<_> = relative
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .collect();
+        if parts.is_empty() || parts.iter().any(|part| matches!(*part, "." | "..")) {
+            return Err(refuse(
+                "it has to name a folder below the cgroup mount points",
+            ));
+        }
+        let folder = |mount: &Path, controllers: &[String]| Folder {
+            controllers: controllers.to_vec(),
+            path: mount.join(parts.join("/")),
+            depth: parts.len(),
+        };
+        Ok(match layout {
+            Layout::V1(hierarchies) => Cgroup {
+                version: Version::V1,
+                folders: hierarchies
+                    .iter()
+                    .map(|h| folder(&h.mount, &h.controllers))
+                    .collect(),
+            },
+            Layout::V2 { mount, controllers } => Cgroup {
+                version: Version::V2,
+                folders: vec![folder(mount, controllers)],
+            },
+        })
+    }
+
+    /// A cgroup beside this one, for what is done on the container's behalf
+    /// but must not count against its own limits.
+    #[must_use]
+    pub fn sibling(&self, suffix: &str) -> Self {
+        let mut sibling = self.clone();
+        for folder in &mut sibling.folders {
+            if let Some(name) = folder.path.file_name() {
+                let name = format!("{}{suffix}", name.to_string_lossy());
+                folder.path.set_file_name(name);
+            }
+        }
+        sibling
+    }
+
+    /// Makes the folders and sets the limits.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, or a limit's controller is not there.
+    pub fn create(&self, resources: Option<&LinuxResources>) -> Result<(), CgroupError> {
+        match self.version {
+            Version::V1 => v1::create(self)?,
+            Version::V2 => v2::create(self)?,
+        }
+        resources.map_or(Ok(()), |resources| self.update(resources))
+    }
+
+    /// Sets limits of a cgroup that exists.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cgroup::create`].
+    pub fn update(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
+        let writes = match self.version {
+            Version::V1 => v1::writes(resources)?,
+            Version::V2 => v2::writes(resources)?,
+        };
+        for write in writes {
+            let folder = self
+                .controller(write.controller)
+                .ok_or(CgroupError::NoController {
+                    what: write.what,
+                    controller: write.controller,
+                })?;
+            let path = folder.join(&write.file);
+            fs::write(&path, &write.value).doing(|| {
+                format!(
+                    "set linux.resources.{}: write {} to {}",
+                    write.what,
+                    write.value,
+                    path.display()
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The files by which a process joins by writing `0`; none on v2.
+    pub fn join_files(&self) -> Vec<PathBuf> {
+        match self.version {
+            Version::V1 => self
+                .folders
+                .iter()
+                .map(|folder| folder.path.join("tasks"))
+                .collect(),
+            Version::V2 => Vec::new(),
+        }
+    }
+
+    /// The folder to clone a process into; none on v1.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened.
+    pub fn clone_into(&self) -> Result<Option<fs::File>, SysError> {
+        match self.version {
+            Version::V1 => Ok(None),
+            Version::V2 => {
+                let path = &self.folders[0].path;
+                fs::File::open(path)
+                    .doing(|| format!("open {}", path.display()))
+                    .map(Some)
+            }
+        }
+    }
+
+    /// What the container uses.
+    ///
+    /// # Errors
+    ///
+    /// When an account cannot be read.
+    pub fn stats(&self) -> Result<Stats, SysError> {
+        match self.version {
+            Version::V1 => v1::stats(self),
+            Version::V2 => v2::stats(self),
+        }
+    }
+
+    /// How many of its processes the kernel has killed for want of memory.
+    pub fn oom_kills(&self) -> u64 {
+        let (controller, file) = match self.version {
+            Version::V1 => ("memory", "memory.oom_control"),
+            Version::V2 => ("memory", "memory.events"),
+        };
+        self.controller(controller)
+            .and_then(|folder| fs::read_to_string(folder.join(file)).ok())
+            .and_then(|text| stats::keyed(&text, "oom_kill"))
+            .unwrap_or(0)
+    }
+
+    /// Asks the kernel to stop or to resume all processes.
+    ///
+    /// # Errors
+    ///
+    /// When there is no freezer.
+    pub fn set_frozen(&self, frozen: bool) -> Result<(), CgroupError> {
+        let (controller, file, value) = match (self.version, frozen) {
+            (Version::V1, true) => ("freezer", "freezer.state", "FROZEN"),
+            (Version::V1, false) => ("freezer", "freezer.state", "THAWED"),
+            (Version::V2, true) => ("", "cgroup.freeze", "1"),
+            (Version::V2, false) => ("", "cgroup.freeze", "0"),
+        };
+        let folder = self
+            .controller(controller)
+            .ok_or(CgroupError::NoController {
+                what: "freezer",
+                controller: "freezer",
+            })?;
+        let path = folder.join(file);
+        Ok(fs::write(&path, value).doing(|| format!("write {value} to {}", path.display()))?)
+    }
+
+    /// Whether all processes have stopped.
+    pub fn is_frozen(&self) -> bool {
+        let read = |controller: &str, file: &str| {
+            fs::read_to_string(self.controller(controller)?.join(file)).ok()
+        };
+        match self.version {
+            Version::V1 => read("freezer", "freezer.state").is_some_and(|s| s.trim() == "FROZEN"),
+            Version::V2 => read("", "cgroup.events")
+                .and_then(|text| stats::keyed(&text, "frozen"))
+                .is_some_and(|frozen| frozen == 1),
+        }
+    }
+
+    /// Every process in the container.
+    ///
+    /// # Errors
+    ///
+    /// When the list cannot be read; a cgroup that is gone has none.
+    pub fn pids(&self) -> Result<Vec<i32>, SysError> {
+        let Some(folder) = self.folders.first() else {
+            return Ok(Vec::new());
+        };
+        let path = folder.path.join("cgroup.procs");
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
+            Err(error) if is_gone(&error) => Ok(Vec::new()),
+            Err(error) => Err(error).doing(|| format!("read {}", path.display())),
+        }
+    }
+
+    /// Removes the folders. What is gone already is no error; what still holds
+    /// a process is.
+    ///
+    /// # Errors
+    ///
+    /// The first folder that cannot be removed; all are tried.
+    pub fn remove(&self) -> Result<(), SysError> {
+        let mut result = Ok(());
+        for Folder { path, .. } in &self.folders {
+            match fs::remove_dir(path) {
+                Err(error) if !is_gone(&error) => {
+                    result = Err(error).doing(|| format!("remove {}", path.display()));
+                }
+                _ => {}
+            }
+        }
+        result
+    }
+
+    /// The folder of a controller; an empty name is the first folder.
+    fn controller(&self, name: &str) -> Option<&Path> {
+        let mut folders = self.folders.iter();
+        let found = if self.version == Version::V2 && !is_v2_controller(name) {
+            folders.next()
+        } else if name.is_empty() {
+            folders.next()
+        } else {
+            folders.find(|folder| folder.controllers.iter().any(|c| c == name))
+        };
+        found.map(|folder| folder.path.as_path())
+    }
+}
+
+/// Names that are switched on and off in `cgroup.subtree_control`; others are
+/// always there.
+fn is_v2_controller(name: &str) -> bool {
+    matches!(
+        name,
+        "cpu" | "cpuset" | "memory" | "io" | "pids" | "hugetlb" | "rdma"
+    )
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
+}
+
+/// Joins cgroups from inside: called by init and by compilers, while they have
+/// one thread.
+///
+/// # Errors
+///
+/// When a cgroup is gone.
+pub fn join(files: &[PathBuf]) -> Result<(), SysError> {
+    for file in files {
+        fs::write(file, "0").doing(|| format!("join {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// One value to write to a controller's file.
+#[derive(Debug, PartialEq, Eq)]
+struct Write {
+    controller: &'static str,
+    file: String,
+    value: String,
+    /// The part of the specification it comes from, for messages.
+    what: &'static str,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! Dropping every privilege, in the one order that works.
+
+use rustix::process::{DumpableBehavior, Gid, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+use trireme_core::plan::{Plan, Rlimit, User};
+
+use super::{InitError, die_with_parent};
+use crate::{Doing, SysError};
+
+/// Sets limits and user and drops all capabilities, for good. Run inside the
+/// container's tree; afterwards this process can do what its user can do, and
+/// less where the filter says so.
+///
+/// # Errors
+///
+/// When the kernel refuses a step; the process must then end.
+pub fn drop_all(plan: &Plan) -> Result<(), InitError> {
+    for limit in &plan.rlimits {
+        set_limit(limit)?;
+    }
+    rustix::thread::set_no_new_privs(true).doing(|| "set no_new_privs".into())?;
+    clear_bounding_set()?;
+    become_user(&plan.user)?;
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::clear_ambient_capability_set().doing(|| "clear ambient capabilities".into())?;
+    rustix::thread::set_capabilities(None, none).doing(|| "drop all capabilities".into())?;
+    // A change of credentials has undone both.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .doing(|| "make init non-dumpable".into())?;
+    die_with_parent()?;
+    filter(plan)
+}
+
+#[cfg(feature = "seccomp")]
+fn filter(plan: &Plan) -> Result<(), InitError> {
+    plan.seccomp.as_ref().map_or(Ok(()), super::seccomp::load)
+}
+
+#[cfg(not(feature = "seccomp"))]
+fn filter(plan: &Plan) -> Result<(), InitError> {
+    match plan.seccomp {
+        Some(_) => Err(InitError::Seccomp(
+            "this build has no system call filters".into(),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn set_limit(limit: &Rlimit) -> Result<(), SysError> {
+    let value = libc::rlimit64 {
+        rlim_cur: limit.soft,
+        rlim_max: limit.hard,
+    };
+    // SAFETY: `value` is an rlimit64 and outlives the call.
+    let result = unsafe {
+        libc::prlimit64(
+            0,
+            limit.resource as _,
+            &raw const value,
+            std::ptr::null_mut(),
+        )
+    };
+    let result = if result == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
+    };
+    result.doing(|| {
+        format!(
+            "set resource limit {} to {}:{}",
+            limit.resource, limit.soft, limit.hard
+        )
+    })
+}
+
+/// Capabilities beyond the last one the kernel knows are refused with EINVAL.
+fn clear_bounding_set() -> Result<(), SysError> {
+    for capability in 0..=63 {
+        // SAFETY: a plain system call without memory arguments.
+        let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        if result == 0 {
+            continue;
+        }
+        let error = std::io::Error::last_os_error();
+        if error.raw_os_error() == Some(libc::EINVAL) {
+            return Ok(());
+        }
+        return Err(error).doing(|| format!("drop capability {capability} from the bounding set"));
+    }
+    Ok(())
+}
+
+/// init has one thread, so the thread's credentials are the process's.
+fn become_user(user: &User) -> Result<(), SysError> {
+    let groups: Vec<_> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    rustix::thread::set_thread_groups(&groups)
+        .doing(|| format!("set additional groups {:?}", user.groups))?;
+    let gid = Gid::from_raw(user.gid);
+    rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .doing(|| format!("become group {}", user.gid))?;
+    let uid = Uid::from_raw(user.uid);
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+        .doing(|| format!("become user {}", user.uid))?;
+    if let Some(umask) = user.umask {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
+    }
+    Ok(())
+}

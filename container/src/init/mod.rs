@@ -1,0 +1,108 @@
+//! What init does before a guest's first instruction.
+//!
+//! The order, which `trireme-executor init` keeps:
+//!
+//! 1. [`harden`]: no debugger, death with the server's thread, no descriptor
+//!    but the ones it was given.
+//! 2. [`crate::cgroup::join`]: before anything that costs memory or time.
+//! 3. [`namespaces::enter`]: the ones to join, names, kernel parameters.
+//! 4. [`rootfs::Tree::build`]: every mount, in init's own mount namespace.
+//! 5. [`program::open`]: the program, resolved inside the tree.
+//! 6. [`rootfs::Tree::enter`]: pivot, after which no path of the host is left.
+//! 7. [`credentials::drop_all`]: user, groups, limits, capabilities, filter.
+
+pub mod credentials;
+mod mounting;
+pub mod namespaces;
+pub mod program;
+pub mod rootfs;
+#[cfg(feature = "seccomp")]
+mod seccomp;
+pub mod signals;
+
+use std::fs;
+use std::io;
+
+use rustix::process::{DumpableBehavior, Signal};
+
+use crate::process::PLAN_FD;
+use crate::{Doing, SysError, sys};
+
+/// Why a container cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The kernel refused a step.
+    #[error(transparent)]
+    Sys(#[from] SysError),
+    /// The entry point is not there, or no file. The wording is the one by
+    /// which Docker tells exit status 127 from 126.
+    #[error("exec: \"{path}\": {reason}")]
+    Entry {
+        /// The entry point as the specification has it.
+        path: String,
+        /// What is wrong, in the words of `strerror(3)`.
+        reason: String,
+    },
+    /// The entry point is a file that this engine does not run.
+    #[error(
+        "{path}: {found}; handler \"{handler}\" runs WebAssembly with engine \"{engine}\": {remedy}"
+    )]
+    NotWasm {
+        /// The entry point.
+        path: String,
+        /// What the file is.
+        found: String,
+        /// The handler.
+        handler: String,
+        /// Its engine.
+        engine: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A part of the host's tree that a guest must not have.
+    #[error("mount {destination}: a Wasm guest must not reach {fstype}; remove this mount")]
+    Forbidden {
+        /// Where it appears in the container.
+        destination: String,
+        /// The kernel's file system.
+        fstype: String,
+    },
+    /// The system call filter cannot be made.
+    #[error("seccomp: {0}")]
+    Seccomp(String),
+}
+
+/// The first thing init does: it cannot be looked into, it does not outlive
+/// the server's thread, and it has no descriptor that it was not given.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn harden() -> Result<(), SysError> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .doing(|| "make init non-dumpable".into())?;
+    die_with_parent()?;
+    sys::close_from(PLAN_FD + 1).doing(|| "close inherited descriptors".into())
+}
+
+/// Has the kernel kill this process when the thread that spawned it ends. A
+/// change of credentials undoes it.
+fn die_with_parent() -> Result<(), SysError> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .doing(|| "set the parent death signal".into())
+}
+
+/// Sets the kernel's out-of-memory badness of this process.
+///
+/// A value below the current one needs CAP_SYS_RESOURCE; without it the
+/// current value stays, as containerd's `restrict_oom_score_adj` has it.
+///
+/// # Errors
+///
+/// Any other refusal of the kernel.
+pub fn adjust_oom_score(adjustment: i32) -> Result<(), SysError> {
+    match fs::write("/proc/self/oom_score_adj", adjustment.to_string()) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other.doing(|| format!("set oom_score_adj to {adjustment}")),
+    }
+}

@@ -1,0 +1,134 @@
+//! Finding and opening the program inside the container's tree.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use trireme_core::cache::FileIdentity;
+use trireme_core::plan::Plan;
+use trireme_core::program::FileKind;
+use trireme_engine::Kind;
+
+use super::rootfs::Tree;
+use super::{InitError, mounting};
+use crate::Doing;
+
+/// A program that was found.
+#[derive(Debug)]
+pub struct Program {
+    /// The file, open for reading.
+    pub file: File,
+    /// Module or component.
+    pub kind: Kind,
+    /// What it is known by, where that can be trusted.
+    pub identity: Option<FileIdentity>,
+}
+
+/// Opens the plan's entry point as execvp(3) would find it inside the tree: by
+/// its path, or a bare name in the folders of the container's `PATH` and then
+/// in its working directory.
+///
+/// # Errors
+///
+/// When there is no such file, or it is no WebAssembly.
+pub fn open(tree: &Tree, plan: &Plan) -> Result<Program, InitError> {
+    let name = plan.entry.path.as_str();
+    let file = find(tree.root(), plan)?;
+    let refused = |reason: io::Error| InitError::Entry {
+        path: name.to_owned(),
+        reason: reason_of(&reason),
+    };
+    let metadata = file.metadata().map_err(refused)?;
+    if metadata.is_dir() {
+        return Err(refused(Errno::ISDIR.into()));
+    }
+    if !metadata.is_file() {
+        return Err(refused(Errno::ACCESS.into()));
+    }
+    let mut head = [0; 512];
+    let read = file.read_at(&mut head, 0).map_err(refused)?;
+    let found = FileKind::recognise(&head[..read]);
+    let Some(kind) = found.wasm() else {
+        return Err(not_wasm(plan, found));
+    };
+    let identity = tree.device_of(&metadata).map(|device| FileIdentity {
+        device,
+        ..FileIdentity::of(&metadata)
+    });
+    rustix::fs::fcntl_setfl(&file, OFlags::empty()).doing(|| format!("open {name}"))?;
+    Ok(Program {
+        file,
+        kind,
+        identity,
+    })
+}
+
+fn find(root: BorrowedFd<'_>, plan: &Plan) -> Result<File, InitError> {
+    let name = plan.entry.path.as_str();
+    let mut denied = None;
+    for path in candidates(plan) {
+        // Without O_NONBLOCK a FIFO of the image would hold init up for ever.
+        match mounting::open_in(
+            root,
+            &path,
+            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+        ) {
+            Ok(fd) => return Ok(File::from(fd)),
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(error) => denied = Some(error),
+        }
+    }
+    let reason = reason_of(&denied.unwrap_or(Errno::NOENT).into());
+    Err(InitError::Entry {
+        path: name.to_owned(),
+        reason,
+    })
+}
+
+fn candidates(plan: &Plan) -> Vec<PathBuf> {
+    let name = plan.entry.path.as_str();
+    let cwd = Path::new(&plan.cwd);
+    if name.contains('/') {
+        return vec![cwd.join(name)];
+    }
+    let path = plan
+        .env
+        .iter()
+        .find(|(key, _)| key == "PATH")
+        .map_or("", |(_, value)| value);
+    path.split(':')
+        .filter(|folder| folder.starts_with('/'))
+        .map(|folder| Path::new(folder).join(name))
+        .chain([cwd.join(name)])
+        .collect()
+}
+
+/// The words of strerror(3) in lower case, which clients match on.
+fn reason_of(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => "no such file or directory".into(),
+        Some(libc::EACCES | libc::EPERM) => "permission denied".into(),
+        Some(libc::EISDIR) => "is a directory: permission denied".into(),
+        Some(libc::ELOOP) => "too many levels of symbolic links".into(),
+        _ => error.to_string(),
+    }
+}
+
+fn not_wasm(plan: &Plan, found: FileKind) -> InitError {
+    let remedy = match found {
+        FileKind::Elf | FileKind::Script => "run Linux programs with a Linux runtime such as runc",
+        FileKind::Text => "compile the text to a binary first, for instance with wat2wasm",
+        _ => "the file is damaged or the entry point names another file than the program",
+    };
+    InitError::NotWasm {
+        path: plan.entry.path.clone(),
+        found: found.to_string(),
+        handler: plan.engine.handler.clone(),
+        engine: plan.engine.engine.clone(),
+        remedy,
+    }
+}

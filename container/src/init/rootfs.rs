@@ -1,0 +1,240 @@
+//! The container's tree: built in init's own mount namespace, entered by
+//! `pivot_root(2)`.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
+use trireme_core::plan::mounts::{Attributes, FORBIDDEN, attr};
+use trireme_core::plan::{Plan, Propagation};
+
+use super::{InitError, mounting};
+use crate::{Doing, SysError, sys};
+
+/// The container's tree before it is entered.
+#[derive(Debug)]
+pub struct Tree {
+    root: OwnedFd,
+    /// The device of the layers when the root is an overlay whose inode
+    /// numbers are those of one file system.
+    layers: Option<u64>,
+    overlay: bool,
+    mounts: File,
+}
+
+impl Tree {
+    /// Mounts the root file system and everything below it.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses a mount, or one would give the guest a part of
+    /// the kernel.
+    pub fn build(plan: &Plan) -> Result<Self, InitError> {
+        // Mounts that the host makes from now on still arrive; nothing that is
+        // mounted here goes back.
+        let propagation = match plan.root.propagation {
+            Propagation::Private => MountPropagationFlags::PRIVATE,
+            Propagation::Unbindable => MountPropagationFlags::UNBINDABLE,
+            Propagation::Slave | Propagation::Shared => MountPropagationFlags::DOWNSTREAM,
+        };
+        // A folder of an unbindable mount cannot be bound, so the root is.
+        let before = if propagation == MountPropagationFlags::UNBINDABLE {
+            MountPropagationFlags::PRIVATE
+        } else {
+            propagation
+        };
+        rustix::mount::mount_change("/", before | MountPropagationFlags::REC)
+            .doing(|| "keep mounts to the container".into())?;
+        let path = &plan.root.path;
+        if plan.root.mounts.is_empty() {
+            let tree = mounting::clone_tree(path, true).doing(|| root_doing(path))?;
+            let target = open_path(path)?;
+            mounting::attach(tree.as_fd(), target.as_fd()).doing(|| root_doing(path))?;
+        }
+        for mount in &plan.root.mounts {
+            mounting::mount_root(path, mount)?;
+        }
+        let root = open_path(path)?;
+        for mount in &plan.mounts {
+            mounting::mount_in(root.as_fd(), mount)?;
+        }
+        for masked in &plan.masked_paths {
+            mask(root.as_fd(), Path::new(masked))?;
+        }
+        for read_only in &plan.readonly_paths {
+            make_read_only(root.as_fd(), Path::new(read_only))?;
+        }
+        let mounts =
+            File::open("/proc/self/mountinfo").doing(|| "open /proc/self/mountinfo".into())?;
+        let overlay = plan.root.mounts.last().is_some_and(|mount| {
+            matches!(&mount.kind, trireme_core::plan::MountKind::Filesystem { fstype, .. } if fstype == "overlay")
+        });
+        Ok(Tree {
+            root,
+            layers: layers_device(plan),
+            overlay,
+            mounts,
+        })
+    }
+
+    /// The tree's root.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// The device by which a file of this tree is known again, if there is one
+    /// that can be trusted: a device of the host's for a file on a volume, the
+    /// layers' for a file on an overlay.
+    pub fn device_of(&self, file: &fs::Metadata) -> Option<u64> {
+        use std::os::unix::fs::MetadataExt;
+        let root = rustix::fs::statat(&self.root, c"", AtFlags::EMPTY_PATH).ok()?;
+        if self.overlay && file.dev() == root.st_dev {
+            return self.layers;
+        }
+        // Major number 0 is given out anew with every mount.
+        (rustix::fs::major(file.dev()) != 0).then(|| file.dev())
+    }
+
+    /// Makes the tree the root of this process and lets go of the host's.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, or the tree holds a part of the kernel.
+    pub fn enter(self, read_only: bool) -> Result<(), InitError> {
+        let what = || "enter the container's root".to_owned();
+        rustix::process::fchdir(&self.root).doing(what)?;
+        rustix::process::pivot_root(c".", c".").doing(what)?;
+        rustix::mount::unmount(c".", UnmountFlags::DETACH).doing(what)?;
+        rustix::process::chdir(c"/").doing(what)?;
+        refuse_kernel_filesystems(self.mounts)?;
+        let root = open_path(Path::new("/"))?;
+        let harmless = Attributes {
+            set: attr::NODEV | attr::NOSUID | attr::NOEXEC,
+            clear: 0,
+        };
+        sys::mount_setattr(root.as_fd(), harmless, 0, true)
+            .doing(|| "make all mounts nodev, nosuid and noexec (needs Linux 5.12)".into())?;
+        if read_only {
+            let attributes = Attributes {
+                set: attr::RDONLY,
+                clear: 0,
+            };
+            sys::mount_setattr(root.as_fd(), attributes, 0, false)
+                .doing(|| "make the root file system read-only".into())?;
+        }
+        Ok(())
+    }
+}
+
+fn root_doing(path: &Path) -> String {
+    format!("mount the root file system {}", path.display())
+}
+
+fn open_path(path: &Path) -> Result<OwnedFd, SysError> {
+    rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .doing(|| format!("open {}", path.display()))
+}
+
+/// Hides a path: an empty read-only folder over a folder, a device without
+/// access over a file. What is not there needs no hiding.
+fn mask(root: BorrowedFd<'_>, path: &Path) -> Result<(), SysError> {
+    let what = || format!("mask {}", path.display());
+    let target = match mounting::open_in(root, path, OFlags::PATH) {
+        Ok(target) => target,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        Err(error) => return Err(error).doing(what),
+    };
+    let stat = rustix::fs::statat(&target, c"", AtFlags::EMPTY_PATH).doing(what)?;
+    let cover = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        let cover = mounting::new_filesystem("tmpfs", "tmpfs", "size=0k").doing(what)?;
+        let attributes = Attributes {
+            set: attr::RDONLY,
+            clear: 0,
+        };
+        sys::mount_setattr(cover.as_fd(), attributes, 0, false).doing(what)?;
+        cover
+    } else {
+        mounting::clone_tree(Path::new("/dev/null"), false).doing(what)?
+    };
+    mounting::attach(cover.as_fd(), target.as_fd()).doing(what)
+}
+
+fn make_read_only(root: BorrowedFd<'_>, path: &Path) -> Result<(), SysError> {
+    let what = || format!("make {} read-only", path.display());
+    let target = match mounting::open_in(root, path, OFlags::PATH) {
+        Ok(target) => target,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        Err(error) => return Err(error).doing(what),
+    };
+    let copy = mounting::clone_open(target.as_fd()).doing(what)?;
+    let attributes = Attributes {
+        set: attr::RDONLY,
+        clear: 0,
+    };
+    sys::mount_setattr(copy.as_fd(), attributes, 0, false).doing(what)?;
+    mounting::attach(copy.as_fd(), target.as_fd()).doing(what)
+}
+
+/// Looks at every mount of the tree, binds of binds included. `mounts` was
+/// opened while /proc was in reach and is read only now, when the host's
+/// mounts are gone from it.
+fn refuse_kernel_filesystems(mut mounts: File) -> Result<(), InitError> {
+    let mut text = String::new();
+    mounts
+        .read_to_string(&mut text)
+        .doing(|| "read the container's mounts".into())?;
+    let forbidden = text.lines().find_map(|line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let fstype = filesystem.split(' ').next()?;
+        let destination = mount.split(' ').nth(4)?;
+        // A single device file of the host's /dev is harmless without access
+        // to devices; the folder is refused.
+        FORBIDDEN
+            .contains(&fstype)
+            .then(|| (destination.to_owned(), fstype.to_owned()))
+    });
+    match forbidden {
+        Some((destination, fstype)) if !is_masked_file(&destination, &fstype) => {
+            Err(InitError::Forbidden {
+                destination,
+                fstype,
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_masked_file(destination: &str, fstype: &str) -> bool {
+    fstype == "devtmpfs" && fs::symlink_metadata(destination).is_ok_and(|m| !m.is_dir())
+}
+
+/// The device that all layers of an overlay are on, or `None` when they are on
+/// several: then inode numbers alone do not tell files apart.
+fn layers_device(plan: &Plan) -> Option<u64> {
+    let trireme_core::plan::MountKind::Filesystem { fstype, data, .. } =
+        &plan.root.mounts.last()?.kind
+    else {
+        return None;
+    };
+    if fstype != "overlay" {
+        return None;
+    }
+    let mut devices = data.split(',').flat_map(layer_paths).map(|layer| {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(layer).ok().map(|metadata| metadata.dev())
+    });
+    let first = devices.next()??;
+    (rustix::fs::major(first) != 0 && devices.all(|device| device == Some(first))).then_some(first)
+}
+
+fn layer_paths(option: &str) -> Vec<PathBuf> {
+    match option.split_once('=') {
+        Some(("lowerdir", layers)) => layers.split(':').map(PathBuf::from).collect(),
+        Some(("upperdir", layer)) => vec![PathBuf::from(layer)],
+        _ => Vec::new(),
+    }
+}

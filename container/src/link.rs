@@ -1,0 +1,265 @@
+//! What the server says to the processes it spawns, and what they answer.
+//!
+//! One `SOCK_SEQPACKET` socket a process: a packet is one message in JSON,
+//! with at most one descriptor beside it. The end of the other side is the end
+//! of the conversation.
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use trireme_core::cache::FileIdentity;
+use trireme_engine::Kind;
+
+/// The largest message, in bytes.
+const MAX_MESSAGE: usize = 64 << 10;
+
+/// What init tells the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromInit {
+    /// The program is open (its descriptor comes along): which kind it is, and
+    /// its identity unless there is none to trust.
+    Program {
+        /// Module or component.
+        kind: Kind,
+        /// What the server may know it by.
+        identity: Option<FileIdentity>,
+    },
+    /// Everything is set up; the guest waits to be started.
+    Ready,
+    /// It cannot be set up.
+    Failed {
+        /// Why.
+        message: String,
+    },
+}
+
+/// What the server tells init.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToInit {
+    /// The hooks that had to run first have run.
+    Proceed,
+    /// The precompiled code is the descriptor that comes along.
+    Code,
+    /// Let the guest run.
+    Start,
+}
+
+/// What a compiler tells the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromCompiler {
+    /// SHA-256 of the bytes it has copied, in hexadecimal. It goes on when told.
+    Hashed {
+        /// The digest.
+        wasm: String,
+    },
+    /// It holds the lock of the key.
+    Locked,
+    /// The code is in the descriptor that comes along.
+    Compiled,
+    /// The program cannot be compiled.
+    Failed {
+        /// Why.
+        message: String,
+    },
+}
+
+/// What the server tells a compiler.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToCompiler {
+    /// Take the lock whose file comes along, and say so.
+    Lock,
+    /// Compile.
+    Compile,
+}
+
+/// What a compiler is to do, before anything else is said.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CompileOrder {
+    /// The engine.
+    pub engine: trireme_core::request::EngineChoice,
+    /// Module or component.
+    pub kind: Kind,
+    /// The files by which the compiler joins its cgroup.
+    pub cgroup: Vec<std::path::PathBuf>,
+}
+
+/// One end of a conversation.
+#[derive(Debug)]
+pub struct Link(OwnedFd);
+
+impl Link {
+    /// Two ends, both closed on exec.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has no socket to give.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (a, b) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        Ok((Link(a), Link(b)))
+    }
+
+    /// Sends a message, with a descriptor or without.
+    ///
+    /// # Errors
+    ///
+    /// `BrokenPipe` when the other side is gone; `InvalidInput` for a message
+    /// that is too large.
+    pub fn send<T: Serialize>(&self, message: &T, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let bytes = serde_json::to_vec(message)?;
+        if bytes.len() > MAX_MESSAGE {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "message too large",
+            ));
+        }
+        let fds: Vec<_> = fd.into_iter().collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() {
+            ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+        }
+        rustix::net::sendmsg(
+            &self.0,
+            &[IoSlice::new(&bytes)],
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        )?;
+        Ok(())
+    }
+
+    /// Waits for a message. `None` when the other side is gone.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` on a non-blocking link without a message; `InvalidData`
+    /// for what is no message.
+    pub fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+        let mut bytes = vec![0; MAX_MESSAGE];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            let result = rustix::net::recvmsg(
+                &self.0,
+                &mut [IoSliceMut::new(&mut bytes)],
+                &mut ancillary,
+                RecvFlags::CMSG_CLOEXEC,
+            );
+            match result {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                other => break other?,
+            }
+        };
+        let fd = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        if received.flags.contains(ReturnFlags::TRUNC) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "message too large",
+            ));
+        }
+        Ok(Some((
+            serde_json::from_slice(&bytes[..received.bytes])?,
+            fd,
+        )))
+    }
+
+    /// Makes [`Link::receive`] return instead of wait.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn set_nonblocking(&self) -> io::Result<()> {
+        Ok(rustix::io::ioctl_fionbio(&self.0, true)?)
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<OwnedFd> for Link {
+    fn from(fd: OwnedFd) -> Self {
+        Link(fd)
+    }
+}
+
+impl From<Link> for OwnedFd {
+    fn from(link: Link) -> Self {
+        link.0
+    }
+}
+
+/// A value as JSON in a sealed memory file, for a process that is spawned with
+/// it: of any size, and nobody can change it on the way.
+///
+/// # Errors
+///
+/// When the kernel has no memory to give.
+pub fn sealed<T: Serialize>(name: &str, value: &T) -> io::Result<File> {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(fd);
+    io::Write::write_all(&mut file, &serde_json::to_vec(value)?)?;
+    io::Seek::rewind(&mut file)?;
+    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&file, seals)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn a_message_arrives_with_its_descriptor() {
+        let (here, there) = Link::pair().unwrap();
+        let mut memory = sealed("test", &"inside").unwrap();
+        here.send(&ToInit::Code, Some(memory.as_fd())).unwrap();
+        let (message, fd) = there.receive::<ToInit>().unwrap().unwrap();
+        assert_eq!(message, ToInit::Code);
+        let mut text = String::new();
+        File::from(fd.unwrap()).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "\"inside\"");
+        assert!(io::Write::write(&mut memory, b"x").is_err(), "it is sealed");
+    }
+
+    #[test]
+    fn the_end_of_one_side_is_seen_by_the_other() {
+        let (here, there) = Link::pair().unwrap();
+        drop(here);
+        assert!(there.receive::<ToInit>().unwrap().is_none());
+        let gone = there.send(&ToInit::Start, None).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        let (here, there) = Link::pair().unwrap();
+        here.send(&"nonsense", None).unwrap();
+        let error = there.receive::<ToInit>().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+}

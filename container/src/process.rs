@@ -1,0 +1,349 @@
+//! Processes that the server spawns: init and compilers.
+
+use std::ffi::{CStr, CString};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use serde::{Deserialize, Serialize};
+use trireme_core::plan::{NamespaceKind, Namespaces};
+
+use crate::sys::{self, Cloned};
+use crate::{Doing, SysError};
+
+/// The descriptor of the link in a spawned process.
+pub const LINK_FD: RawFd = 3;
+/// The descriptor of the plan or order in a spawned process.
+pub const PLAN_FD: RawFd = 4;
+/// The descriptor of the program in a compiler.
+pub const PROGRAM_FD: RawFd = 5;
+
+/// A process that is named for good: its pid may be used again, its start time
+/// may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// The pid in the server's pid namespace.
+    pub pid: i32,
+    /// When it was started, in clock ticks since boot (`proc_pid_stat(5)`).
+    pub start_time: u64,
+}
+
+impl ProcessId {
+    /// The process that has this pid now.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name in parentheses may hold anything, parentheses included.
+        let start_time = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(19)?.parse().ok())
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unreadable stat"))?;
+        Ok(ProcessId { pid, start_time })
+    }
+
+    /// A descriptor of the process, or `None` when it is gone.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn open(self) -> io::Result<Option<OwnedFd>> {
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return Ok(None);
+        };
+        let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        // The pid may have been given away before the descriptor was opened.
+        Ok(ProcessId::of(self.pid)
+            .ok()
+            .filter(|now| *now == self)
+            .map(|_| pidfd))
+    }
+}
+
+/// A child of the server.
+#[derive(Debug)]
+pub struct Child {
+    /// Its pid in the server's pid namespace.
+    pub pid: i32,
+    /// A descriptor that becomes readable at its end.
+    pub pidfd: OwnedFd,
+}
+
+impl Child {
+    /// Sends a signal, given by its number. A process that is gone is no error
+    /// here: its end is reported on its own.
+    ///
+    /// # Errors
+    ///
+    /// For a number that is no signal.
+    pub fn kill(&self, signal: i32) -> io::Result<()> {
+        kill(self.pidfd.as_fd(), signal)
+    }
+
+    /// Reaps the process if it has ended: its exit code, or 128 + signal.
+    ///
+    /// # Errors
+    ///
+    /// When it is no child of this process any more.
+    pub fn try_wait(&self) -> io::Result<Option<u32>> {
+        let status = rustix::process::waitid(
+            WaitId::PidFd(self.pidfd.as_fd()),
+            WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+        )?;
+        Ok(status.and_then(|status| {
+            let code = status.exit_status().map(|code| code as u32);
+            code.or_else(|| {
+                status
+                    .terminating_signal()
+                    .map(|signal| 128 + signal as u32)
+            })
+        }))
+    }
+}
+
+/// Sends a signal, given by its number, to an open process.
+///
+/// # Errors
+///
+/// For a number that is no signal.
+pub fn kill(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    // SAFETY: a plain system call without memory arguments but a null pointer,
+    // which stands for the default information.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(libc::ESRCH) {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}
+
+/// Sends SIGKILL to an open process; there is nothing to do where it is gone.
+pub fn kill_now(pidfd: BorrowedFd<'_>) {
+    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+}
+
+/// A process to spawn: `executor` with a verb, a link and a plan.
+#[derive(Debug)]
+pub struct Spawn<'a> {
+    /// The program.
+    pub executor: &'a Path,
+    /// Its verb, the only argument.
+    pub verb: &'a CStr,
+    /// Standard input, output and error.
+    pub stdio: [BorrowedFd<'a>; 3],
+    /// Whether they are a terminal, to become the controlling one.
+    pub terminal: bool,
+    /// Its end of the link.
+    pub link: BorrowedFd<'a>,
+    /// Its plan.
+    pub plan: BorrowedFd<'a>,
+    /// The program to compile.
+    pub program: Option<BorrowedFd<'a>>,
+    /// Flags of `clone(2)` for new namespaces.
+    pub new_namespaces: i32,
+    /// A pid namespace to be born in.
+    pub pid_namespace: Option<BorrowedFd<'a>>,
+    /// The unified cgroup to be born in.
+    pub cgroup: Option<BorrowedFd<'a>>,
+}
+
+/// The flags of `clone(2)` with which a container's init is made. The cgroup
+/// namespace is made later, by init, when it is in its cgroup.
+pub fn new_namespaces(namespaces: &Namespaces) -> i32 {
+    [
+        NamespaceKind::Mount,
+        NamespaceKind::Pid,
+        NamespaceKind::Network,
+        NamespaceKind::Ipc,
+        NamespaceKind::Uts,
+    ]
+    .into_iter()
+    .filter(|kind| namespaces.is_new(*kind))
+    .fold(0, |flags, kind| flags | kind.flag())
+}
+
+impl Spawn<'_> {
+    /// Spawns the process. It dies when the calling *thread* does.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses the process, its namespaces or the program.
+    pub fn spawn(&self) -> Result<Child, SysError> {
+        let path = CString::new(self.executor.as_os_str().as_bytes())
+            .map_err(io::Error::from)
+            .doing(|| format!("start {}", self.executor.display()))?;
+        let argv = [
+            c"trireme-executor".as_ptr(),
+            self.verb.as_ptr(),
+            std::ptr::null(),
+        ];
+        let envp: [*const libc::c_char; 1] = [std::ptr::null()];
+        let fds: [(RawFd, RawFd); 6] = [
+            (self.stdio[0].as_raw_fd(), 0),
+            (self.stdio[1].as_raw_fd(), 1),
+            (self.stdio[2].as_raw_fd(), 2),
+            (self.link.as_raw_fd(), LINK_FD),
+            (self.plan.as_raw_fd(), PLAN_FD),
+            (self.program.map_or(-1, |fd| fd.as_raw_fd()), PROGRAM_FD),
+        ];
+        // The child's own copies stand above every number it hands out, so
+        // that putting one in its place overwrites no other.
+        let floor = PROGRAM_FD + 1;
+        let own = self
+            .pid_namespace
+            .map(|_| self.own_pid_namespace())
+            .transpose()?;
+        if let Some(namespace) = self.pid_namespace {
+            enter_pid_namespace(namespace)?;
+        }
+        // SAFETY: the child calls only functions that are async-signal-safe:
+        // fcntl, dup3, setsid, ioctl, sigprocmask, sigaction, prctl, execve,
+        // write and _exit, on memory that was made before the clone.
+        let cloned = unsafe {
+            match sys::clone3(self.new_namespaces, self.cgroup) {
+                Ok(Cloned::Child) => child(&fds, floor, self.terminal, &path, &argv, &envp),
+                Ok(Cloned::Parent { pid, pidfd }) => Ok(Child { pid, pidfd }),
+                Err(error) => Err(error),
+            }
+        };
+        if let Some(own) = own {
+            enter_pid_namespace(own.as_fd())?;
+        }
+        cloned.doing(|| format!("start {} in new namespaces", self.executor.display()))
+    }
+
+    fn own_pid_namespace(&self) -> Result<fs::File, SysError> {
+        fs::File::open("/proc/self/ns/pid").doing(|| "open /proc/self/ns/pid".into())
+    }
+}
+
+fn enter_pid_namespace(namespace: BorrowedFd<'_>) -> Result<(), SysError> {
+    // SAFETY: a plain system call on an open descriptor; it changes where the
+    // next child is born, and nothing of this process.
+    let result = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWPID) };
+    let result = if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    };
+    result.doing(|| "enter the pid namespace".into())
+}
+
+/// What the child does between clone and exec. It reports a failure on its
+/// link and exits.
+///
+/// # Safety
+///
+/// Only to be called in the child of a clone; see [`sys::clone3`].
+unsafe fn child(
+    fds: &[(RawFd, RawFd); 6],
+    floor: RawFd,
+    terminal: bool,
+    path: &CStr,
+    argv: &[*const libc::c_char; 3],
+    envp: &[*const libc::c_char; 1],
+) -> ! {
+    // SAFETY: async-signal-safe calls only, on descriptors and memory that the
+    // parent made before the clone.
+    unsafe {
+        let mut above = [-1; 6];
+        for (copy, (from, _)) in above.iter_mut().zip(fds) {
+            if *from >= 0 {
+                *copy = libc::fcntl(*from, libc::F_DUPFD_CLOEXEC, floor);
+            }
+        }
+        for (copy, (_, to)) in above.iter().zip(fds) {
+            if *copy >= 0 {
+                libc::dup2(*copy, *to);
+            }
+        }
+        libc::setsid();
+        if terminal {
+            libc::ioctl(0, libc::TIOCSCTTY, 0);
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
+        // The only thing left to fail; a message in the link's own form.
+        let message: &[u8] = match *libc::__errno_location() {
+            libc::ENOENT => b"{\"Failed\":{\"message\":\"trireme-executor is not installed beside trireme-shim\"}}",
+            libc::EACCES => b"{\"Failed\":{\"message\":\"trireme-executor cannot be executed: permission denied\"}}",
+            _ => b"{\"Failed\":{\"message\":\"trireme-executor cannot be executed\"}}",
+        };
+        libc::write(LINK_FD, message.as_ptr().cast(), message.len());
+        libc::_exit(127)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_pid_and_start_time() {
+        let own = ProcessId::of(std::process::id() as i32).unwrap();
+        assert!(own.open().unwrap().is_some());
+        let other = ProcessId {
+            start_time: own.start_time + 1,
+            ..own
+        };
+        assert!(other.open().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_reported_on_the_link() {
+        let (here, there) = crate::link::Link::pair().unwrap();
+        let null = fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .unwrap();
+        let child = Spawn {
+            executor: Path::new("/nonexistent/executor"),
+            verb: c"init",
+            stdio: [null.as_fd(); 3],
+            terminal: false,
+            link: there.as_fd(),
+            plan: null.as_fd(),
+            program: None,
+            new_namespaces: 0,
+            pid_namespace: None,
+            cgroup: None,
+        }
+        .spawn()
+        .unwrap();
+        drop(there);
+        let (message, _) = here.receive::<crate::link::FromInit>().unwrap().unwrap();
+        assert!(
+            matches!(message, crate::link::FromInit::Failed { ref message } if message.contains("not installed")),
+            "{message:?}"
+        );
+        let status =
+            rustix::process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED);
+        assert_eq!(status.unwrap().unwrap().exit_status(), Some(127));
+    }
+}

@@ -1,0 +1,290 @@
+//! What the server keeps of each container under `/run/trireme`, so that
+//! somebody else can clean up after it.
+//!
+//! ```text
+//! /run/trireme/<key>/lock                        held while a server is looked for or leaves
+//! /run/trireme/<key>/alive                       held by the server as long as it lives
+//! /run/trireme/<key>/<namespace>/<id>/state.json
+//! <bundle>/trireme -> /run/trireme/<key>/<namespace>/<id>
+//! ```
+//!
+//! `<key>` is one server: an address of containerd, a build, a configuration
+//! and, for servers of one pod, the pod. Whoever holds `alive` writes.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::Cgroup;
+use crate::process::{ProcessId, kill_now};
+use crate::{Doing, SysError};
+
+/// Where servers keep their state.
+pub const ROOT: &str = "/run/trireme";
+/// The name of the link from a bundle to its state.
+pub const BUNDLE_LINK: &str = "trireme";
+
+/// What is known of a container on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The container's id.
+    pub id: String,
+    /// Its namespace in containerd.
+    pub namespace: String,
+    /// The id of the group, usually a pod, that it belongs to.
+    pub group: String,
+    /// Its bundle.
+    pub bundle: PathBuf,
+    /// Its cgroups, those of its compiler last.
+    pub cgroups: Vec<Cgroup>,
+    /// Every process that was spawned for it, init first.
+    pub processes: Vec<ProcessId>,
+}
+
+/// The state of one container on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateDir(PathBuf);
+
+impl StateDir {
+    /// The state of a container of the server at `server`, which may not exist.
+    ///
+    /// # Errors
+    ///
+    /// For a namespace or id that is no file name.
+    pub fn new(server: &Path, namespace: &str, id: &str) -> Result<Self, SysError> {
+        for name in [namespace, id] {
+            if name.is_empty() || matches!(name, "." | "..") || name.contains(['/', '\0']) {
+                return Err(io::Error::from(io::ErrorKind::InvalidInput))
+                    .doing(|| format!("keep the state of \"{namespace}/{id}\""));
+            }
+        }
+        Ok(StateDir(server.join(namespace).join(id)))
+    }
+
+    /// The state that a bundle's link leads to, or `None` where it leads
+    /// nowhere.
+    pub fn of_bundle(bundle: &Path) -> Option<Self> {
+        fs::read_link(bundle.join(BUNDLE_LINK)).ok().map(StateDir)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The folder of the server that the state belongs to.
+    pub fn server(&self) -> Option<&Path> {
+        self.0.parent()?.parent()
+    }
+
+    /// Whether there is state.
+    pub fn exists(&self) -> bool {
+        self.0.join("state.json").exists()
+    }
+
+    /// Writes the state, all of it or nothing, and links the bundle to it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn write(&self, record: &Record) -> Result<(), SysError> {
+        let what = || format!("write the state {}", self.0.display());
+        fs::create_dir_all(&self.0).doing(what)?;
+        let temporary = self.0.join("state.json.tmp");
+        let text = serde_json::to_vec(record)
+            .map_err(io::Error::from)
+            .doing(what)?;
+        fs::write(&temporary, text).doing(what)?;
+        fs::rename(&temporary, self.0.join("state.json")).doing(what)?;
+        let link = record.bundle.join(BUNDLE_LINK);
+        match std::os::unix::fs::symlink(&self.0, &link) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other.doing(|| format!("link {}", link.display())),
+        }
+    }
+
+    /// Reads the state; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is none.
+    pub fn read(&self) -> Result<Option<Record>, SysError> {
+        let path = self.0.join("state.json");
+        let what = || format!("read the state {}", path.display());
+        match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).doing(what),
+            Ok(text) => serde_json::from_slice(&text)
+                .map_err(io::Error::from)
+                .doing(what)
+                .map(Some),
+        }
+    }
+
+    /// Removes the state and, when it was the last one, its namespace's folder.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be removed.
+    pub fn remove(&self) -> Result<(), SysError> {
+        match fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).doing(|| format!("remove the state {}", self.0.display()))
+            }
+            _ => {
+                if let Some(namespace) = self.0.parent() {
+                    let _ = fs::remove_dir(namespace);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The states of every container of the server at `server`.
+///
+/// # Errors
+///
+/// When the folder cannot be read; one that is not there holds none.
+pub fn all(server: &Path) -> Result<Vec<StateDir>, SysError> {
+    let folders = |path: &Path| -> Result<Vec<PathBuf>, SysError> {
+        match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error).doing(|| format!("read {}", path.display())),
+            Ok(entries) => Ok(entries
+                .flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|typ| typ.is_dir()))
+                .map(|entry| entry.path())
+                .collect()),
+        }
+    };
+    let mut states = Vec::new();
+    for namespace in folders(server)? {
+        states.extend(folders(&namespace)?.into_iter().map(StateDir));
+    }
+    Ok(states)
+}
+
+/// Ends and removes everything of a container whose server is gone.
+///
+/// # Errors
+///
+/// When a process does not die or a cgroup does not go before the deadline;
+/// the state stays, for another try.
+pub fn clean(state: &StateDir, deadline: Instant) -> Result<Option<Record>, SysError> {
+    let Some(record) = state.read()? else {
+        state.remove()?;
+        return Ok(None);
+    };
+    for process in &record.processes {
+        end(*process, deadline)?;
+    }
+    for cgroup in &record.cgroups {
+        empty(cgroup, deadline)?;
+    }
+    state.remove()?;
+    Ok(Some(record))
+}
+
+fn end(process: ProcessId, deadline: Instant) -> Result<(), SysError> {
+    let what = || format!("end process {}", process.pid);
+    let Some(pidfd) = process.open().doing(what)? else {
+        return Ok(());
+    };
+    kill_now(pidfd.as_fd());
+    let left = deadline.saturating_duration_since(Instant::now());
+    let timeout = rustix::time::Timespec {
+        tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: left.subsec_nanos().into(),
+    };
+    let mut poll = [PollFd::new(&pidfd, PollFlags::IN)];
+    match rustix::event::poll(&mut poll, Some(&timeout)) {
+        Ok(0) => Err(io::Error::from(io::ErrorKind::TimedOut)).doing(what),
+        other => other.map(drop).doing(what),
+    }
+}
+
+/// Kills what is in a cgroup and removes it. The kernel lets go of a cgroup a
+/// moment after its last process, so this asks again until the deadline.
+fn empty(cgroup: &Cgroup, deadline: Instant) -> Result<(), SysError> {
+    loop {
+        let _ = cgroup.set_frozen(false);
+        for pid in cgroup.pids()? {
+            if let Ok(process) = ProcessId::of(pid) {
+                end(process, deadline)?;
+            }
+        }
+        match cgroup.remove() {
+            Err(_) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(bundle: &Path, processes: Vec<ProcessId>) -> Record {
+        Record {
+            id: "one".into(),
+            namespace: "default".into(),
+            group: "one".into(),
+            bundle: bundle.into(),
+            cgroups: Vec::new(),
+            processes,
+        }
+    }
+
+    #[test]
+    fn state_is_found_again_through_the_bundle() {
+        let dir = tempfile::tempdir().unwrap();
+        let (server, bundle) = (dir.path().join("server"), dir.path().join("bundle"));
+        fs::create_dir(&bundle).unwrap();
+        let state = StateDir::new(&server, "default", "one").unwrap();
+        assert!(!state.exists());
+        let record = record(&bundle, Vec::new());
+        state.write(&record).unwrap();
+        state.write(&record).unwrap();
+        let found = StateDir::of_bundle(&bundle).unwrap();
+        assert_eq!(found, state);
+        assert_eq!(found.read().unwrap(), Some(record));
+        assert_eq!(found.server(), Some(server.as_path()));
+        assert_eq!(all(&server).unwrap(), std::slice::from_ref(&state));
+        state.remove().unwrap();
+        assert!(!server.join("default").exists());
+    }
+
+    #[test]
+    fn an_id_is_no_path() {
+        for id in ["", ".", "..", "a/b"] {
+            assert!(StateDir::new(Path::new("/x"), "default", id).is_err());
+        }
+    }
+
+    #[test]
+    fn cleaning_ends_the_process_and_removes_the_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path(), "default", "one").unwrap();
+        let mut sleeper = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .unwrap();
+        let process = ProcessId::of(sleeper.id() as i32).unwrap();
+        state.write(&record(dir.path(), vec![process])).unwrap();
+        clean(&state, Instant::now() + Duration::from_secs(5)).unwrap();
+        assert!(!state.exists());
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&sleeper.wait().unwrap()),
+            Some(9)
+        );
+        assert!(clean(&state, Instant::now()).unwrap().is_none());
+    }
+}

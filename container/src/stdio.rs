@@ -1,0 +1,279 @@
+//! A container's standard streams.
+//!
+//! An output FIFO is opened for reading and writing, so that a reader that
+//! goes away ends nobody, and handed to init as its own descriptor: nothing
+//! copies. A terminal is the exception; the server moves its bytes.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
+use trireme_core::plan::TerminalSize;
+
+use crate::{Doing, SysError};
+
+/// Why a stream cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StdioError {
+    /// The file cannot be opened.
+    #[error(transparent)]
+    Sys(#[from] SysError),
+    /// A form of address that is not supported.
+    #[error("{stream} \"{uri}\": {scheme}:// is not supported; use a FIFO or file://")]
+    Scheme {
+        /// Which stream.
+        stream: &'static str,
+        /// The address.
+        uri: String,
+        /// Its scheme.
+        scheme: String,
+    },
+}
+
+/// The streams of a container without a terminal.
+#[derive(Debug)]
+pub struct Streams {
+    /// Standard input, output and error, for init.
+    pub own: [OwnedFd; 3],
+    /// Keeps standard input from ending before the client says so (CloseIO).
+    pub hold: Option<OwnedFd>,
+}
+
+impl Streams {
+    /// Opens the streams that containerd names; an empty name is `/dev/null`.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be opened.
+    pub fn open(stdin: &str, stdout: &str, stderr: &str) -> Result<Self, StdioError> {
+        let (input, hold) = open_input(stdin)?;
+        let own = [
+            input,
+            open_output("stdout", stdout)?,
+            open_output("stderr", stderr)?,
+        ];
+        Ok(Streams { own, hold })
+    }
+
+    /// The streams as descriptors to hand on.
+    pub fn borrow(&self) -> [BorrowedFd<'_>; 3] {
+        self.own.each_ref().map(AsFd::as_fd)
+    }
+}
+
+/// A terminal: the server's side and the guest's.
+#[derive(Debug)]
+pub struct Terminal {
+    /// The server's side.
+    pub master: OwnedFd,
+    /// The guest's side, its standard input, output and error.
+    pub slave: OwnedFd,
+}
+
+impl Terminal {
+    /// A new terminal of the host, not of the container's tree: a Wasm guest
+    /// has no devices to open it by.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has none to give.
+    pub fn open(size: Option<TerminalSize>) -> Result<Self, SysError> {
+        let what = || "open a terminal".to_owned();
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = rustix::pty::openpt(flags).doing(what)?;
+        rustix::pty::grantpt(&master).doing(what)?;
+        rustix::pty::unlockpt(&master).doing(what)?;
+        let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).doing(what)?;
+        if let Some(size) = size {
+            resize(master.as_fd(), size)?;
+        }
+        Ok(Terminal { master, slave })
+    }
+}
+
+/// Sets a terminal's size.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn resize(terminal: BorrowedFd<'_>, size: TerminalSize) -> Result<(), SysError> {
+    let size = Winsize {
+        ws_row: size.height,
+        ws_col: size.width,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    rustix::termios::tcsetwinsize(terminal, size).doing(|| "resize the terminal".into())
+}
+
+/// A FIFO from which the server reads for a terminal. It never ends: the guest
+/// sees the end of its input as the character that its terminal is set to.
+///
+/// # Errors
+///
+/// When it cannot be opened.
+pub fn open_terminal_input(uri: &str) -> Result<Option<File>, StdioError> {
+    match address("stdin", uri)? {
+        None => Ok(None),
+        Some(path) => {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+                .open(&path)
+                .doing(|| format!("open stdin {}", path.display()))?;
+            Ok(Some(file))
+        }
+    }
+}
+
+/// A FIFO or file to which the server writes for a terminal.
+///
+/// # Errors
+///
+/// When it cannot be opened.
+pub fn open_terminal_output(uri: &str) -> Result<File, StdioError> {
+    let fd = open_output("stdout", uri)?;
+    rustix::io::ioctl_fionbio(&fd, true).doing(|| format!("open stdout {uri}"))?;
+    Ok(File::from(fd))
+}
+
+fn open_input(uri: &str) -> Result<(OwnedFd, Option<OwnedFd>), StdioError> {
+    let Some(path) = address("stdin", uri)? else {
+        return Ok((null()?, None));
+    };
+    let what = || format!("open stdin {}", path.display());
+    let input = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(&path)
+        .doing(what)?;
+    if !input.metadata().doing(what)?.file_type().is_fifo() {
+        return Ok((input.into(), None));
+    }
+    let hold = OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(&path)
+        .doing(what)?;
+    rustix::fs::fcntl_setfl(&input, OFlags::empty()).doing(what)?;
+    Ok((input.into(), Some(hold.into())))
+}
+
+fn open_output(stream: &'static str, uri: &str) -> Result<OwnedFd, StdioError> {
+    let Some(path) = address(stream, uri)? else {
+        return null();
+    };
+    let mut options = OpenOptions::new();
+    if uri.starts_with("file://") {
+        options.append(true).create(true);
+    } else {
+        options.read(true).write(true);
+    }
+    let file = options
+        .custom_flags(libc::O_CLOEXEC | libc::O_NOCTTY)
+        .open(&path)
+        .doing(|| format!("open {stream} {}", path.display()))?;
+    Ok(file.into())
+}
+
+fn null() -> Result<OwnedFd, StdioError> {
+    let open =
+        || -> io::Result<File> { OpenOptions::new().read(true).write(true).open("/dev/null") };
+    Ok(open().doing(|| "open /dev/null".into())?.into())
+}
+
+/// The path of an address, `None` for an empty one.
+fn address(stream: &'static str, uri: &str) -> Result<Option<PathBuf>, StdioError> {
+    if uri.is_empty() {
+        return Ok(None);
+    }
+    match uri.split_once("://") {
+        None => Ok(Some(PathBuf::from(uri))),
+        Some(("fifo" | "file", path)) => {
+            let path = path.split('?').next().unwrap_or(path);
+            Ok(Some(Path::new(path).to_path_buf()))
+        }
+        Some((scheme, _)) => Err(StdioError::Scheme {
+            stream,
+            uri: uri.to_owned(),
+            scheme: scheme.to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    fn fifo(dir: &tempfile::TempDir, name: &str) -> String {
+        let path = dir.path().join(name);
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn input_ends_when_writer_and_hold_are_gone_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = fifo(&dir, "in");
+        let streams = Streams::open(&path, "", "").unwrap();
+        let mut writer = OpenOptions::new().write(true).open(&path).unwrap();
+        writer.write_all(b"hello").unwrap();
+        drop(writer);
+        let [input, _, _] = streams.own;
+        let mut input = File::from(input);
+        let mut bytes = [0; 5];
+        input.read_exact(&mut bytes).unwrap();
+        rustix::io::ioctl_fionbio(&input, true).unwrap();
+        assert_eq!(
+            input.read(&mut bytes).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+        drop(streams.hold);
+        assert_eq!(input.read(&mut bytes).unwrap(), 0);
+    }
+
+    #[test]
+    fn output_without_a_reader_waits_in_the_fifo() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = fifo(&dir, "out");
+        let streams = Streams::open("", &path, "").unwrap();
+        let [_, output, _] = streams.own;
+        let mut output = File::from(output);
+        output.write_all(b"early").unwrap();
+        let mut reader = OpenOptions::new().read(true).open(&path).unwrap();
+        let mut bytes = [0; 5];
+        reader.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"early");
+    }
+
+    #[test]
+    fn a_file_is_appended_to_and_a_logger_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let uri = format!("file://{}", log.display());
+        for word in ["one", "two"] {
+            let [_, output, _] = Streams::open("", &uri, "").unwrap().own;
+            File::from(output).write_all(word.as_bytes()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(log).unwrap(), "onetwo");
+        let error = Streams::open("", "binary:///bin/logger", "")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("binary://"), "{error}");
+    }
+}
