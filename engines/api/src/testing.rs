@@ -1,1 +1,0 @@
-//! Test doubles and the suite that every adapter must pass.

@@ -1,0 +1,3 @@
+(module
+  (memory 1024)
+  (func (export "_start")))

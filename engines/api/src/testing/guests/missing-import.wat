@@ -1,0 +1,4 @@
+(module
+  (@custom "trireme.fake" "need elsewhere nothing\n")
+  (import "elsewhere" "nothing" (func))
+  (func (export "_start")))

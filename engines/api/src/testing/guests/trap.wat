@@ -1,0 +1,6 @@
+(@custom "trireme.fake" "out before\ntrap boom unreachable\n")
+(data (i32.const 2048) "before\n")
+(func $boom unreachable)
+(func (export "_start")
+  (call $write (i32.const 1) (i32.const 2048) (i32.const 7))
+  (call $boom))
