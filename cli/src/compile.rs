@@ -80,7 +80,9 @@ impl Compile {
                 Ok(compiled) => bar.suspend(|| output::print(&line(&compiled)))?,
                 Err(error) => {
                     failed += 1;
-                    bar.suspend(|| eprintln!("trireme: {}: {error:#}", file.display()));
+                    bar.suspend(|| {
+                        eprintln!("trireme: {}: {}", file.display(), output::message(&error))
+                    });
                 }
             }
             bar.inc(1);

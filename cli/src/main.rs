@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("trireme: {error:#}");
+            eprintln!("trireme: {}", output::message(&error));
             ExitCode::from(FAILED)
         }
     }

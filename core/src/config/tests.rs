@@ -363,3 +363,43 @@ fn runtime_options_are_read() {
             .contains("expected true or false")
     );
 }
+
+/// The blocks of TOML in the page on configuration.
+fn documented_blocks() -> Vec<String> {
+    let page = include_str!("../../../docs/configuration.md");
+    let blocks = page.split("```toml\n").skip(1);
+    blocks
+        .map(|rest| rest.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_configurations_of_the_documentation_are_accepted() {
+    let own: Vec<_> = documented_blocks()
+        .into_iter()
+        .filter(|b| !b.contains("version"))
+        .collect();
+    assert_eq!(own.len(), 2);
+    for block in own {
+        assert_ne!(parse(&block).unwrap(), Config::default(), "{block}");
+    }
+}
+
+#[test]
+fn the_runtime_entries_of_the_documentation_name_a_handler() {
+    let entries: Vec<_> = documented_blocks()
+        .into_iter()
+        .filter(|b| b.contains("version"))
+        .collect();
+    assert_eq!(entries.len(), 2);
+    for entry in entries {
+        let table: toml::Table = entry.parse().unwrap();
+        let plugins = table["plugins"].as_table().unwrap();
+        let (_, plugin) = plugins.iter().next().unwrap();
+        let options = &plugin["containerd"]["runtimes"]["small"]["options"];
+        let body = toml::to_string(options).unwrap();
+        let options = RuntimeOptions::parse(&body, Path::new("options")).unwrap();
+        assert_eq!(options.handler.as_deref(), Some("small"));
+        assert!(options.systemd_cgroup);
+    }
+}
