@@ -1,6 +1,9 @@
 //! What the tests of Trireme need around them: test hosts (private machines with a real
 //! containerd), and the processes and paths they are made of.
 
+#[cfg(feature = "guests")]
+pub mod guests;
 pub mod host;
+pub mod leaks;
 pub mod paths;
 pub mod process;

@@ -68,6 +68,7 @@ fn internal(word: &str, rest: &[String]) -> Result<u8> {
         ("internal-supervise", []) => namespace::supervise(&instance)?,
         ("internal-init", []) => namespace::init(&instance)?,
         ("internal-daemon", [name, command @ ..]) => enter::daemon(&instance, name, command)?,
+        ("internal-enter", command) => return Ok(enter::run(&instance, command)? as u8),
         _ => bail!("no such internal command: {word}"),
     }
     Ok(0)

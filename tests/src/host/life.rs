@@ -10,7 +10,9 @@ use nix::fcntl::{Flock, FlockArg};
 use rustix::process::Signal;
 
 use super::namespace::{BIN_FOLDER, PID_FILE};
-use super::{Instance, Source, all_states, cgroup, containerd, install, namespace, packages};
+use super::{
+    Instance, Source, all_states, cgroup, containerd, images, install, namespace, packages,
+};
 use crate::process::Known;
 
 const END_LIMIT: Duration = Duration::from_secs(20);
@@ -43,7 +45,10 @@ pub fn ensure_up(instance: &Instance, build: Build) -> Result<()> {
         eprintln!("host: containerd of {instance} had ended; starting it again");
         containerd::start(instance)?;
     }
-    Ok(())
+    match containerd::status(instance)? {
+        containerd::Status::Running(_) => images::refresh(instance),
+        _ => Ok(()),
+    }
 }
 
 fn install_build(instance: &Instance, build: Build) -> Result<()> {
@@ -63,7 +68,8 @@ fn install_packages(instance: &Instance) -> Result<()> {
 
 fn bring_up(instance: &Instance) -> Result<()> {
     namespace::start(instance)?;
-    containerd::start(instance)
+    containerd::start(instance)?;
+    images::refresh(instance)
 }
 
 /// Ends a host with all that runs in it, and removes its cgroups and files.

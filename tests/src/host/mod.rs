@@ -7,6 +7,7 @@
 pub mod cgroup;
 pub mod containerd;
 pub mod enter;
+pub mod images;
 pub mod install;
 pub mod life;
 pub mod namespace;
@@ -28,6 +29,8 @@ pub struct Kind {
     pub containerd: Source,
     /// The Debian packages it needs on the machine.
     pub packages: &'static [&'static str],
+    /// What `ctr images import` needs to unpack images of other platforms.
+    pub import: &'static [&'static str],
     /// `/etc/containerd/config.toml` in it.
     pub config: &'static str,
 }
@@ -53,6 +56,7 @@ pub const KINDS: &[Kind] = &[
             "iproute2",
             "runc",
         ],
+        import: &[],
         config: include_str!("../../hosts/bookworm.toml"),
     },
     Kind {
@@ -64,6 +68,8 @@ pub const KINDS: &[Kind] = &[
             "iproute2",
             "runc",
         ],
+        // The transfer service unpacks only what the machine itself could run.
+        import: &["--local"],
         config: include_str!("../../hosts/containerd-2.3.toml"),
     },
 ];
