@@ -80,6 +80,18 @@ pub enum ToCompiler {
     Compile,
 }
 
+/// What init is to do, before anything else is said.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InitOrder {
+    /// The container.
+    pub plan: trireme_core::plan::Plan,
+    /// The files by which init joins its cgroups.
+    pub cgroup: Vec<std::path::PathBuf>,
+    /// Whether hooks have to run before the container's tree is built: init
+    /// then waits to be told.
+    pub hooks: bool,
+}
+
 /// What a compiler is to do, before anything else is said.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CompileOrder {

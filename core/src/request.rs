@@ -25,6 +25,20 @@ pub struct EngineChoice {
     pub limits: Limits,
 }
 
+impl EngineChoice {
+    /// What of the choice decides which code the engine's compiler makes, as
+    /// canonical text for cache keys. The build id of the compiler stands for
+    /// the defaults of what is not set.
+    pub fn canonical(&self) -> String {
+        use std::fmt::Write as _;
+        let mut text = self.limits.canonical();
+        for (key, value) in &self.settings {
+            let _ = writeln!(text, "{key}={value}");
+        }
+        text
+    }
+}
+
 /// `trireme-executor run`: runs a program in this process, outside any
 /// container.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,6 +57,37 @@ pub struct RunRequest {
     pub directories: Vec<SharedDirectory>,
     /// The cache of precompiled code, or `None` to compile in memory.
     pub cache: Option<CacheConfig>,
+}
+
+/// `trireme-executor precompile`: fills the cache ahead of time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PrecompileRequest {
+    /// The engine.
+    pub engine: EngineChoice,
+    /// The program's file.
+    pub file: PathBuf,
+    /// The cache that the code goes to.
+    pub cache: CacheConfig,
+}
+
+/// What `trireme-executor precompile` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrecompileReport {
+    /// SHA-256 of the program, in hexadecimal.
+    pub wasm: String,
+    /// What the code is filed under in the cache.
+    pub key: String,
+    /// The length of the code in bytes.
+    pub size: u64,
+    /// Whether it was there already.
+    pub cached: bool,
+}
+
+/// `trireme-executor probe`: says which engines there are.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ProbeRequest {
+    /// The plugins to look at besides the engines linked in, by engine.
+    pub plugins: BTreeMap<String, PathBuf>,
 }
 
 /// A directory of the host that a guest sees.

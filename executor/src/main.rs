@@ -1,2 +1,62 @@
-//! Placeholder.
-fn main() {}
+//! `trireme-executor`: the one program that holds WebAssembly engines.
+//!
+//! | verb | run by | does |
+//! |---|---|---|
+//! | `init` | the server | becomes a container's first process |
+//! | `compile` | the server | compiles one program without privileges, and ends |
+//! | `run` | `trireme run` | runs a program outside any container |
+//! | `precompile` | `trireme compile` | fills the cache ahead of time |
+//! | `probe` | `trireme engines` | says which engines there are |
+//!
+//! A bug in an engine or a hostile module meets the processes of this program
+//! and no other.
+
+mod cached;
+mod compile;
+mod engines;
+mod guest;
+mod init;
+mod precompile;
+mod probe;
+mod request;
+mod run;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+/// The exit status for a failure of Trireme's own, as `docker run` has it.
+const FAILED: u8 = 125;
+
+fn main() -> ExitCode {
+    // A panic must not unwind through an engine's frames, nor look like an
+    // ordinary exit.
+    std::panic::set_hook(Box::new(|info| {
+        eprintln!("trireme-executor: internal error: {info}");
+        std::process::abort();
+    }));
+    match dispatch() {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("trireme-executor: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn dispatch() -> Result<u8> {
+    let mut args = std::env::args().skip(1);
+    let verb = args.next();
+    match verb.as_deref() {
+        Some("init") => init::main(),
+        Some("compile") => compile::main(),
+        Some("run") => run::main(request::read(args)?),
+        Some("precompile") => precompile::main(request::read(args)?),
+        Some("probe") => probe::main(request::read(args)?),
+        Some("--version" | "-v") => {
+            println!("trireme-executor {}", env!("CARGO_PKG_VERSION"));
+            Ok(0)
+        }
+        _ => bail!("this program is run by the shim and by `trireme`; see `trireme help`"),
+    }
+}

@@ -18,9 +18,15 @@ pub fn drop_all(plan: &Plan) -> Result<(), InitError> {
     for limit in &plan.rlimits {
         set_limit(limit)?;
     }
+    become_nothing(&plan.user)?;
+    filter(plan)
+}
+
+/// Becomes the user, without any capability and without a way to one.
+pub(super) fn become_nothing(user: &User) -> Result<(), InitError> {
     rustix::thread::set_no_new_privs(true).doing(|| "set no_new_privs".into())?;
     clear_bounding_set()?;
-    become_user(&plan.user)?;
+    become_user(user)?;
     let none = CapabilitySets {
         effective: CapabilitySet::empty(),
         permitted: CapabilitySet::empty(),
@@ -31,8 +37,7 @@ pub fn drop_all(plan: &Plan) -> Result<(), InitError> {
     // A change of credentials has undone both.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .doing(|| "make init non-dumpable".into())?;
-    die_with_parent()?;
-    filter(plan)
+    Ok(die_with_parent()?)
 }
 
 #[cfg(feature = "seccomp")]

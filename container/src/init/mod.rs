@@ -11,6 +11,7 @@
 //! 6. [`rootfs::Tree::enter`]: pivot, after which no path of the host is left.
 //! 7. [`credentials::drop_all`]: user, groups, limits, capabilities, filter.
 
+mod compiler;
 pub mod credentials;
 mod mounting;
 pub mod namespaces;
@@ -24,6 +25,8 @@ use std::fs;
 use std::io;
 
 use rustix::process::{DumpableBehavior, Signal};
+
+pub use compiler::isolate as isolate_compiler;
 
 use crate::process::PLAN_FD;
 use crate::{Doing, SysError, sys};

@@ -160,7 +160,7 @@ fn target(root: BorrowedFd<'_>, path: &Path, is_dir: bool) -> Result<OwnedFd, Sy
 }
 
 /// Makes the missing folders of a path, each one inside the tree.
-fn make_dirs(root: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<OwnedFd> {
+pub fn make_dirs(root: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<OwnedFd> {
     let mut walked = PathBuf::from("/");
     let mut folder = open_in(root, &walked, OFlags::PATH)?;
     for component in path.components() {

@@ -86,6 +86,29 @@ impl Tree {
         self.root.as_fd()
     }
 
+    /// Makes the working directory where the image lacks it, as runc does.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made, or something else has its name.
+    pub fn ensure_folder(&self, path: &str) -> Result<(), SysError> {
+        mounting::make_dirs(self.root(), Path::new(path))
+            .map(drop)
+            .doing(|| format!("make the working directory {path}"))
+    }
+
+    /// Reads a small file of the tree, if it is there.
+    pub fn read(&self, path: &str, max: u64) -> Option<String> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let file = mounting::open_in(self.root(), Path::new(path), flags).ok().map(File::from)?;
+        if !file.metadata().ok()?.is_file() {
+            return None;
+        }
+        let mut text = String::new();
+        file.take(max).read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
     /// The device by which a file of this tree is known again, if there is one
     /// that can be trusted: a device of the host's for a file on a volume, the
     /// layers' for a file on an overlay.

@@ -1,0 +1,38 @@
+//! Taking everything from a compiler before it sees a hostile program.
+
+use std::os::fd::AsFd;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
+use trireme_core::plan::User;
+
+use super::{InitError, credentials, mounting};
+use crate::process::PROGRAM_FD;
+use crate::{Doing, sys};
+
+/// The user and group that own nothing, `nobody` and `nogroup`.
+const NOBODY: u32 = 65534;
+
+/// Leaves this process an empty root, no descriptor but its own three, no
+/// privilege and nobody's credentials. It is in mount, network, IPC and pid
+/// namespaces of its own already.
+///
+/// # Errors
+///
+/// When the kernel refuses a step; the process must then end.
+pub fn isolate() -> Result<(), InitError> {
+    sys::close_from(PROGRAM_FD + 1).doing(|| "close inherited descriptors".into())?;
+    let what = || "leave the host's root".to_owned();
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .doing(what)?;
+    // Every host has /proc; any folder would do to attach the new root to.
+    let empty = mounting::new_filesystem("tmpfs", "tmpfs", "size=0k,mode=555").doing(what)?;
+    let place = rustix::fs::openat(CWD, "/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .doing(what)?;
+    mounting::attach(empty.as_fd(), place.as_fd()).doing(what)?;
+    rustix::process::fchdir(&empty).doing(what)?;
+    rustix::process::pivot_root(c".", c".").doing(what)?;
+    rustix::mount::unmount(c".", UnmountFlags::DETACH).doing(what)?;
+    rustix::process::chdir(c"/").doing(what)?;
+    credentials::become_nothing(&User { uid: NOBODY, gid: NOBODY, ..User::default() })
+}

@@ -1,0 +1,121 @@
+//! `trireme-executor compile`: compiles one program for the server and ends.
+//!
+//! It gives up everything before it looks at the program: it is nobody, sees an
+//! empty root, has no network and no capability. All it can do with what a
+//! hostile program may turn it into is write to its own memory file. The name
+//! that the code is filed under is settled before that: the digest is taken
+//! of a private copy of the bytes, and it is that copy that is compiled.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use rustix::fs::{FlockOperation, MemfdFlags, SealFlags};
+use sha2::{Digest, Sha256};
+use trireme_container::cgroup;
+use trireme_container::init::isolate_compiler;
+use trireme_container::link::{CompileOrder, FromCompiler, Link, ToCompiler};
+use trireme_container::process::{LINK_FD, PLAN_FD, PROGRAM_FD};
+
+use crate::engines;
+
+/// The largest program that is compiled, in bytes.
+pub const MAX_PROGRAM: u64 = 1 << 30;
+
+/// Compiles as the server says.
+pub fn main() -> Result<u8> {
+    // SAFETY: the server hands these three descriptors over by their numbers;
+    // nothing else in this process knows of them.
+    let (link, order, program) = unsafe {
+        (
+            Link::from(OwnedFd::from_raw_fd(LINK_FD)),
+            File::from_raw_fd(PLAN_FD),
+            File::from_raw_fd(PROGRAM_FD),
+        )
+    };
+    match compile(&link, order, program) {
+        Ok(()) => Ok(0),
+        Err(error) => {
+            // Without a server there is nobody left to tell.
+            let _ = link.send(&FromCompiler::Failed { message: format!("{error:#}") }, None);
+            Ok(crate::FAILED)
+        }
+    }
+}
+
+fn compile(link: &Link, mut order: File, program: File) -> Result<()> {
+    let mut text = Vec::new();
+    order.read_to_end(&mut text).context("cannot read the order")?;
+    drop(order);
+    let CompileOrder { engine: choice, kind, cgroup } =
+        serde_json::from_slice(&text).context("the order is not understood")?;
+    cgroup::join(&cgroup)?;
+    let engine = engines::create(&choice)?;
+    isolate_compiler()?;
+    let wasm = copy(program)?;
+    link.send(&FromCompiler::Hashed { wasm: digest(&wasm) }, None)?;
+    if let Some(lock) = wait_for_lock(link)? {
+        // Held until this process ends, whatever ends it.
+        std::mem::forget(lock);
+        link.send(&FromCompiler::Locked, None)?;
+        let (message, _) = link.receive::<ToCompiler>()?.context("the server is gone")?;
+        ensure!(message == ToCompiler::Compile, "expected Compile of the server, not {message:?}");
+    }
+    let code = engine.compile(&wasm, kind).map_err(|error| anyhow!("{error}"))?;
+    drop(wasm);
+    let file = sealed(&code)?;
+    link.send(&FromCompiler::Compiled, Some(file.as_fd()))?;
+    // The lock goes with this process, which the server ends once the code is
+    // in the cache.
+    let _ = link.receive::<ToCompiler>();
+    Ok(())
+}
+
+fn copy(program: File) -> Result<Vec<u8>> {
+    let mut wasm = Vec::new();
+    // The descriptor's position is shared with whoever else has it open.
+    let mut program = program;
+    program.rewind()?;
+    let read = program
+        .take(MAX_PROGRAM + 1)
+        .read_to_end(&mut wasm)
+        .context("cannot read the program")?;
+    ensure!(read as u64 <= MAX_PROGRAM, "the program is larger than {} MiB", MAX_PROGRAM >> 20);
+    Ok(wasm)
+}
+
+/// SHA-256 in lower case hexadecimal.
+pub fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Takes the lock of the key if there is a cache to lock.
+fn wait_for_lock(link: &Link) -> Result<Option<OwnedFd>> {
+    let (message, lock) = link.receive::<ToCompiler>()?.context("the server is gone")?;
+    match (message, lock) {
+        (ToCompiler::Lock, Some(lock)) => {
+            rustix::fs::flock(&lock, FlockOperation::LockExclusive)
+                .context("cannot lock the cache entry")?;
+            Ok(Some(lock))
+        }
+        (ToCompiler::Compile, None) => Ok(None),
+        (message, _) => Err(anyhow!("expected Lock or Compile of the server, not {message:?}")),
+    }
+}
+
+/// The code in a memory file that nobody can change any more.
+pub fn sealed(code: &[u8]) -> Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Before Linux 6.3 there is no such flag, and every memory file can be
+    // mapped as code.
+    let fd = rustix::fs::memfd_create("precompiled", flags | MemfdFlags::EXEC)
+        .or_else(|_| rustix::fs::memfd_create("precompiled", flags))
+        .context("cannot make a memory file")?;
+    let mut file = File::from(fd);
+    file.write_all(code).context("cannot keep the code in memory")?;
+    file.rewind()?;
+    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&file, seals).context("cannot seal the code")?;
+    Ok(file)
+}

@@ -1,0 +1,130 @@
+//! The engines there are.
+
+use std::path::PathBuf;
+
+use trireme_core::build_id;
+use trireme_core::request::EngineChoice;
+use trireme_engine::{Adapter, Engine, EngineError, Settings, SettingsError};
+
+/// The engines that this build has linked in.
+pub fn linked_in() -> Vec<&'static dyn Adapter> {
+    vec![
+        #[cfg(feature = "wasmtime")]
+        &trireme_engine_wasmtime::ADAPTER,
+    ]
+}
+
+/// Why a chosen engine cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ChoiceError {
+    /// There is none of that name.
+    #[error(
+        "handler \"{handler}\": no engine \"{engine}\"; there are: {there}. Correct [handlers.{handler}] engine, \
+         or name a plugin in [engines.{engine}]"
+    )]
+    Unknown {
+        /// The handler.
+        handler: String,
+        /// The engine it names.
+        engine: String,
+        /// The engines there are.
+        there: String,
+    },
+    /// It is to come from a plugin.
+    #[error(
+        "handler \"{handler}\": engine \"{engine}\" is configured as the plugin {plugin}, and this build opens no \
+         plugins; remove `plugin` from [engines.{engine}] to use an engine that is linked in"
+    )]
+    Plugin {
+        /// The handler.
+        handler: String,
+        /// The engine.
+        engine: String,
+        /// The plugin's file.
+        plugin: PathBuf,
+    },
+    /// It does not enforce a limit that the handler sets.
+    #[error(
+        "handler \"{handler}\": engine \"{engine}\" cannot enforce limits.{limit}; remove it from \
+         [handlers.{handler}.limits]"
+    )]
+    Limit {
+        /// The handler.
+        handler: String,
+        /// The engine.
+        engine: String,
+        /// The limit.
+        limit: trireme_engine::Limit,
+    },
+    /// Its settings are wrong.
+    #[error("handler \"{handler}\": engine \"{engine}\": {source}; correct [handlers.{handler}.settings]")]
+    Settings {
+        /// The handler.
+        handler: String,
+        /// The engine.
+        engine: String,
+        /// What is wrong.
+        source: SettingsError,
+    },
+    /// It does not start.
+    #[error("handler \"{handler}\": engine \"{engine}\": {source}")]
+    Create {
+        /// The handler.
+        handler: String,
+        /// The engine.
+        engine: String,
+        /// Why.
+        source: EngineError,
+    },
+    /// The build that holds it cannot be identified.
+    #[error("engine \"{engine}\": {source}")]
+    Build {
+        /// The engine.
+        engine: String,
+        /// Why.
+        source: build_id::BuildIdError,
+    },
+}
+
+/// The adapter of a choice.
+pub fn adapter(choice: &EngineChoice) -> Result<&'static dyn Adapter, ChoiceError> {
+    if let Some(plugin) = &choice.plugin {
+        return Err(ChoiceError::Plugin {
+            handler: choice.handler.clone(),
+            engine: choice.engine.clone(),
+            plugin: plugin.clone(),
+        });
+    }
+    linked_in().into_iter().find(|adapter| adapter.info().name == choice.engine).ok_or_else(|| {
+        let there: Vec<_> = linked_in().iter().map(|adapter| adapter.info().name).collect();
+        ChoiceError::Unknown {
+            handler: choice.handler.clone(),
+            engine: choice.engine.clone(),
+            there: there.join(", "),
+        }
+    })
+}
+
+/// Creates the engine of a choice with its settings and limits.
+pub fn create(choice: &EngineChoice) -> Result<Box<dyn Engine>, ChoiceError> {
+    let adapter = adapter(choice)?;
+    let info = adapter.info();
+    let (handler, engine) = (choice.handler.clone(), choice.engine.clone());
+    if let Some((limit, _)) = choice.limits.set().find(|(limit, _)| !info.limits.contains(limit)) {
+        return Err(ChoiceError::Limit { handler, engine, limit });
+    }
+    let settings = match Settings::check(info.settings, &choice.settings) {
+        Ok(settings) => settings,
+        Err(source) => return Err(ChoiceError::Settings { handler, engine, source }),
+    };
+    adapter
+        .create(&settings, &choice.limits)
+        .map_err(|source| ChoiceError::Create { handler, engine, source })
+}
+
+/// Identifies the build that holds the compiler of a choice.
+pub fn build(choice: &EngineChoice) -> Result<String, ChoiceError> {
+    let holder = choice.plugin.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+    build_id::of_file(&holder)
+        .map_err(|source| ChoiceError::Build { engine: choice.engine.clone(), source })
+}

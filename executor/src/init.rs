@@ -1,0 +1,161 @@
+//! `trireme-executor init`: from a fresh process in new namespaces to a guest
+//! that waits to be started. The order is that of
+//! [`trireme_container::init`], and each step's reason is there.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+
+use anyhow::{Context, Result, anyhow};
+use rustix::fs::{CWD, Mode, OFlags};
+use trireme_container::init::{self as container, credentials, namespaces, program, rootfs, signals};
+use trireme_container::link::{FromInit, InitOrder, Link, ToInit};
+use trireme_container::process::{LINK_FD, PLAN_FD};
+use trireme_container::{cgroup, crash};
+use trireme_core::plan::Plan;
+use trireme_engine::{Directory, Guest, Kind, Program, Rights, World};
+
+use crate::{engines, guest};
+
+/// A guest that only has to be let run.
+struct Prepared {
+    program: Box<dyn Program>,
+    guest: Guest,
+    plan: Plan,
+}
+
+/// Sets the container up, waits to be started, runs the guest.
+pub fn main() -> Result<u8> {
+    // SAFETY: the server hands these two descriptors over by their numbers;
+    // nothing else in this process knows of them.
+    let (link, order) =
+        unsafe { (Link::from(OwnedFd::from_raw_fd(LINK_FD)), File::from_raw_fd(PLAN_FD)) };
+    let prepared = match prepare(&link, order) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            // Without a server there is nobody left to tell.
+            let _ = link.send(&FromInit::Failed { message: format!("{error:#}") }, None);
+            return Ok(crate::FAILED);
+        }
+    };
+    crash::step("before_ready");
+    link.send(&FromInit::Ready, None)?;
+    match link.receive::<ToInit>()? {
+        Some((ToInit::Start, _)) => {}
+        // The server is gone, or the container was deleted before its start.
+        _ => return Ok(crate::FAILED),
+    }
+    drop(link);
+    let Prepared { program, guest, plan } = prepared;
+    let status = guest::run(program, guest, &plan.engine);
+    // SAFETY: ends the process without running destructors of an engine that
+    // may be in any state; output is the guest's own and is not buffered here.
+    unsafe { libc::_exit(status.into()) }
+}
+
+fn prepare(link: &Link, mut order: File) -> Result<Prepared> {
+    container::harden()?;
+    let mut text = Vec::new();
+    order.read_to_end(&mut text).context("cannot read the container's plan")?;
+    drop(order);
+    let InitOrder { plan, cgroup, hooks } =
+        serde_json::from_slice(&text).context("the container's plan is not understood")?;
+    if let Some(adjustment) = plan.oom_score_adj {
+        container::adjust_oom_score(adjustment)?;
+    }
+    cgroup::join(&cgroup)?;
+    namespaces::enter(&plan)?;
+    if hooks {
+        expect(link, &ToInit::Proceed)?;
+    }
+    let tree = rootfs::Tree::build(&plan)?;
+    crash::step("after_mount");
+    let program = program::open(&tree, &plan)?;
+    let kind = program.kind;
+    link.send(
+        &FromInit::Program { kind, identity: program.identity },
+        Some(program.file.as_fd()),
+    )?;
+    drop(program);
+    // While the server looks for the code, or has it compiled.
+    let engine = engines::create(&plan.engine)?;
+    tree.ensure_folder(&plan.cwd)?;
+    let home = home(&tree, &plan);
+    tree.enter(plan.root.read_only)?;
+    let code = expect(link, &ToInit::Code)?.context("the server sent no code")?;
+    credentials::drop_all(&plan)?;
+    let guest = guest_of(&plan, home)?;
+    // SAFETY: the code comes from the server's cache or from its compiler of
+    // this very build and settings, and nobody else can write to it.
+    let program = unsafe { engine.load(File::from(code), kind, plan.entry.function.as_deref()) }
+        .map_err(|error| blame(&plan, kind, &error))?;
+    signals::install().context("cannot install signal handlers")?;
+    Ok(Prepared { program, guest, plan })
+}
+
+/// A failure to load, with all that names it.
+fn blame(plan: &Plan, kind: Kind, error: &trireme_engine::EngineError) -> anyhow::Error {
+    anyhow!(
+        "handler \"{}\", engine {}: {kind} {}: {error}",
+        plan.engine.handler,
+        plan.engine.engine,
+        plan.entry.path
+    )
+}
+
+/// Waits for one message of the server; anything else is the end.
+fn expect(link: &Link, wanted: &ToInit) -> Result<Option<OwnedFd>> {
+    match link.receive::<ToInit>()? {
+        Some((message, fd)) if message == *wanted => Ok(fd),
+        Some((message, _)) => Err(anyhow!("expected {wanted:?} of the server, not {message:?}")),
+        None => Err(anyhow!("the server is gone")),
+    }
+}
+
+/// The home directory of the container's user, as runc has it: that of
+/// `/etc/passwd`, or `/`.
+fn home(tree: &rootfs::Tree, plan: &Plan) -> String {
+    const MAX_PASSWD: u64 = 1 << 20;
+    let uid = plan.user.uid.to_string();
+    tree.read("/etc/passwd", MAX_PASSWD)
+        .and_then(|passwd| {
+            passwd.lines().find_map(|line| {
+                let mut fields = line.split(':');
+                (fields.nth(2)? == uid).then(|| fields.nth(2).map(str::to_owned))?
+            })
+        })
+        .unwrap_or_else(|| "/".to_owned())
+}
+
+fn guest_of(plan: &Plan, home: String) -> Result<Guest> {
+    let mut env = plan.env.clone();
+    if env.iter().all(|(name, _)| name != "HOME") {
+        env.push(("HOME".to_owned(), home));
+    }
+    let mut args = plan.args.clone();
+    if let Some(first) = args.first_mut() {
+        first.clone_from(&plan.entry.path);
+    }
+    Ok(Guest {
+        world: World::Command,
+        args,
+        env,
+        cwd: plan.cwd.clone(),
+        directories: directories(plan)?,
+        network: plan.network,
+        parallelism: guest::parallelism(),
+    })
+}
+
+/// The working directory first, as `.`, for programs that take the first
+/// directory for it; then the root, which wins in those that compare names.
+fn directories(plan: &Plan) -> Result<Vec<Directory>> {
+    let open = |path: &str, name: &str| -> Result<Directory> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(CWD, path, OFlags::RDONLY | flags, Mode::empty())
+            .or_else(|_| rustix::fs::openat(CWD, path, OFlags::PATH | flags, Mode::empty()))
+            .with_context(|| format!("cannot enter {path} as user {}", plan.user.uid))?;
+        Ok(Directory { dir: dir.into(), name: name.to_owned(), rights: Rights::ReadWrite })
+    };
+    Ok(vec![open(&plan.cwd, ".")?, open("/", "/")?])
+}
