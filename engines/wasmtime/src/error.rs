@@ -13,6 +13,9 @@ pub(crate) fn outcome(error: &Error) -> Outcome {
     match error.downcast_ref() {
         Some(Trap::OutOfFuel) => Outcome::Limit(with_function("out of fuel".into(), error)),
         Some(trap) => Outcome::Trap(with_function(trap.to_string(), error)),
+        None if error.downcast_ref::<WasmBacktrace>().is_none() => {
+            Outcome::Internal(format!("{error:#}"))
+        }
         // Neither an exit nor a trap of WebAssembly: a host call gave up.
         None => Outcome::Trap(with_function(
             format!("host call failed: {}", error.root_cause()),
