@@ -8,6 +8,7 @@
 mod code;
 mod compile;
 mod error;
+mod files;
 mod limits;
 mod load;
 mod run;

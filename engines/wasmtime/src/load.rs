@@ -13,7 +13,7 @@ use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView, p2};
 
 use crate::limits::{Limiter, too_much};
 use crate::run::{ComponentEntry, ComponentProgram, ModuleProgram};
-use crate::{Machine, code};
+use crate::{Machine, code, files};
 
 /// How many exports a message lists.
 const LISTED: usize = 10;
@@ -135,6 +135,7 @@ fn module_linker(engine: &Engine) -> Result<ModuleLinker, Error> {
 fn component_linker(engine: &Engine) -> Result<ComponentLinker, Error> {
     let mut linker = ComponentLinker::new(engine);
     p2::add_to_linker_async(&mut linker)?;
+    files::shadow(&mut linker)?;
     Ok(linker)
 }
 

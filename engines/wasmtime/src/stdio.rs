@@ -22,7 +22,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
 /// The most that one read or write of a guest moves, in bytes.
-const CHUNK: usize = 64 * 1024;
+pub(crate) const CHUNK: usize = 64 * 1024;
 
 /// Standard input.
 pub(crate) struct Input;
@@ -70,6 +70,9 @@ impl StdinStream for Input {
 #[async_trait]
 impl Pollable for Input {
     async fn ready(&mut self) {
+        // A guest that polls an stdin that is always ready must not keep the
+        // event loop from its sockets.
+        tokio::task::consume_budget().await;
         // What is wrong with stdin the read that follows will tell.
         let _ = self.readable().await;
     }
@@ -176,8 +179,11 @@ impl StdoutStream for Output {
 
 #[async_trait]
 impl Pollable for Output {
-    /// At once: a write may hold the guest up, which is all there is to run.
-    async fn ready(&mut self) {}
+    /// At once, but for the event loop's turn: a write may hold the guest up,
+    /// which is all there is to run.
+    async fn ready(&mut self) {
+        tokio::task::consume_budget().await;
+    }
 }
 
 #[async_trait]
