@@ -11,6 +11,8 @@ pub(super) const CASES: &[Case] = cases![
     a_component_prints_and_ends_with_zero,
     a_component_that_returns_an_error_ends_with_one,
     a_component_has_one_thread_after_the_run,
+    a_component_appends_to_a_file,
+    a_component_does_not_append_in_a_read_only_directory,
     an_exported_function_of_a_component_is_called,
     a_trap_in_a_component_names_cause_and_function,
     a_missing_entry_of_a_component_is_named_at_load,
@@ -19,6 +21,7 @@ pub(super) const CASES: &[Case] = cases![
     precompiled_garbage_for_a_component_is_refused,
 ];
 
+const FILE: &str = include_str!("../guests/component-file.wat");
 const COMPONENT: &str = include_str!("../guests/component.wat");
 
 fn component(subject: &Subject, result: u8) -> Trial {
@@ -42,6 +45,30 @@ fn a_component_that_returns_an_error_ends_with_one(subject: &Subject) {
 
 fn a_component_has_one_thread_after_the_run(subject: &Subject) {
     assert_eq!(component(subject, 0).run().threads, 1);
+}
+
+fn a_component_appends_to_a_file(subject: &Subject) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("out.txt");
+    fs::write(&file, "before\n").expect("a file");
+    let trial = subject
+        .text(Kind::Component, FILE)
+        .directory(dir.path(), "/", true);
+    trial.run().output();
+    trial.run_compiled().output();
+    let written = fs::read_to_string(file).expect("the file");
+    assert_eq!(written, "before\nnon-blocking\nnon-blocking\n");
+}
+
+fn a_component_does_not_append_in_a_read_only_directory(subject: &Subject) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("out.txt");
+    fs::write(&file, "before\n").expect("a file");
+    let trial = subject
+        .text(Kind::Component, FILE)
+        .directory(dir.path(), "/", false);
+    assert_eq!(trial.run().end, End::Exit(1));
+    assert_eq!(fs::read_to_string(file).expect("the file"), "before\n");
 }
 
 fn an_exported_function_of_a_component_is_called(subject: &Subject) {
