@@ -72,7 +72,9 @@ pub trait Adapter: Send + Sync {
     ///
     /// # Errors
     ///
-    /// When the engine refuses a combination of settings, or cannot start.
+    /// [`EngineError::Settings`] when the engine refuses a combination of
+    /// settings and limits, with the keys in question;
+    /// [`EngineError::Internal`] when it cannot start.
     fn create(&self, settings: &Settings, limits: &Limits) -> Result<Box<dyn Engine>, EngineError>;
 }
 

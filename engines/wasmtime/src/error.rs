@@ -1,5 +1,6 @@
 //! wasmtime's errors in the words of the interface.
 
+use rustix::io::Errno;
 use trireme_engine::Outcome;
 use wasmtime::{Error, FrameInfo, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
@@ -14,13 +15,22 @@ pub(crate) fn outcome(error: &Error) -> Outcome {
         Some(Trap::OutOfFuel) => Outcome::Limit(with_function("out of fuel".into(), error)),
         Some(trap) => Outcome::Trap(with_function(trap.to_string(), error)),
         None if error.downcast_ref::<WasmBacktrace>().is_none() => {
-            Outcome::Internal(format!("{error:#}"))
+            Outcome::Internal(with_remedy(error))
         }
-        // Neither an exit nor a trap of WebAssembly: a host call gave up.
-        None => Outcome::Trap(with_function(
-            format!("host call failed: {}", error.root_cause()),
-            error,
-        )),
+        // An exception that nobody caught, a full heap of the collector, or a
+        // host call that gave up: each says so itself.
+        None => Outcome::Trap(with_function(error.root_cause().to_string(), error)),
+    }
+}
+
+/// Says what is short where the kernel only says that something is.
+fn with_remedy(error: &Error) -> String {
+    match error.root_cause().downcast_ref() {
+        Some(&Errno::NOMEM) => format!(
+            "{error:#}; wasmtime reserves 4 GiB of address space for each memory, is the limit \
+             on address space (RLIMIT_AS) lower?"
+        ),
+        _ => format!("{error:#}"),
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 
-use trireme_engine::{Adapter, Engine, EngineError, Kind, Limits, Program, SettingValue, Settings};
+use trireme_engine::{
+    Adapter, Engine, EngineError, Guest, Kind, Limits, Outcome, Program, SettingValue, Settings,
+};
 use trireme_engine_wasmtime::ADAPTER;
 
 /// For each proposal with a switch, a module that needs it and nothing newer.
@@ -240,6 +242,33 @@ fn a_shared_memory_is_rejected_also_within_a_component() {
 fn simd_is_off_only_together_with_relaxed_simd() {
     let refused = engine(&[("simd", SettingValue::Bool(false))], Limits::default());
     assert!(matches!(refused.err(), Some(EngineError::Settings(why)) if why.contains("relaxed")));
+}
+
+#[test]
+fn an_uncaught_exception_and_a_full_heap_are_traps_that_say_so() {
+    let throw = r#"(module (tag $e) (func $fly (export "_start") (throw $e)))"#;
+    let keep = r#"(module
+        (type $list (struct (field (ref null $list))))
+        (func $hoard (export "_start")
+          (local $all (ref null $list))
+          (loop $more
+            (local.set $all (struct.new $list (local.get $all)))
+            (br $more))))"#;
+    let limits = Limits {
+        memory: Some(1 << 20),
+        ..Limits::default()
+    };
+    let engine = engine(&[], limits).expect("a limit");
+    let dir = tempfile::tempdir().expect("a directory");
+    for (text, function, cause) in [(throw, "$fly", "exception"), (keep, "$hoard", "heap")] {
+        let path = dir.path().join(function);
+        let program = load(&*engine, &*engine, text, Kind::Module, None, &path);
+        let outcome = program.expect("a program").run(Guest::command("guest"));
+        let Outcome::Trap(why) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert!(why.contains(function) && why.contains(cause), "{why}");
+    }
 }
 
 #[test]
