@@ -15,6 +15,9 @@ use crate::{
 /// Names the file that holds the request.
 pub(super) const REQUEST: &str = "TRIREME_SUITE_REQUEST";
 
+/// The longest that any child may take.
+const DEADLINE_SECONDS: u32 = 50;
+
 /// What a child is to do.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Request {
@@ -125,6 +128,9 @@ pub(super) fn requested() -> Option<PathBuf> {
 /// Does what the request says and ends as init would.
 pub(super) fn serve(adapter: &dyn Adapter, request: &Path) -> ExitCode {
     exit_on_sigterm();
+    // A guest that hangs ends, and with it the case that reads its output.
+    // SAFETY: an alarm whose default action ends the process.
+    unsafe { libc::alarm(DEADLINE_SECONDS) };
     let request: Request = parse(request);
     let start = std::env::current_dir().ok();
     let (end, status) = perform(adapter, &request);

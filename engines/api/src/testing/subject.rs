@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::process::{Answer, End, GuestRequest, REQUEST, Request, Task};
 use crate::{Adapter, Info, Kind, Limits, SettingValue};
 
-/// The longest that any child may take.
+/// How long to wait for a child, which ends itself before that.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The adapter under test.

@@ -1,7 +1,10 @@
 //! What a WASI 0.1 guest is given and how it ends.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::process::Child;
 use std::time::{Duration, Instant, SystemTime};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Case, cases};
 use crate::Outcome;
@@ -14,6 +17,7 @@ pub(super) const CASES: &[Case] = cases![
     arguments_arrive_in_order,
     environment_arrives_in_order,
     stdin_is_read_to_its_end,
+    stdin_is_read_as_it_comes,
     stdout_and_stderr_are_apart,
     a_mebibyte_of_stdout_arrives_whole_before_the_exit,
     a_closed_stdout_is_an_error_of_the_guest,
@@ -22,7 +26,7 @@ pub(super) const CASES: &[Case] = cases![
     another_entry_function_is_called,
     random_bytes_differ_between_runs,
     clocks_tell_the_time_and_sleep_takes_its_time,
-    the_process_has_one_thread_after_the_run,
+    the_process_has_one_thread_at_its_end,
     a_signal_ends_a_sleeping_guest,
     a_signal_ends_a_computing_guest,
 ];
@@ -68,6 +72,35 @@ fn stdin_is_read_to_its_end(subject: &Subject) {
     let text = "a line\n".repeat(30_000);
     assert_eq!(subject.guest(CAT).stdin(text.as_str()).run().output(), text);
     assert_eq!(subject.guest(CAT).run().output(), "", "an empty stdin");
+}
+
+/// Each line comes back before the next is sent; a guest that waits for one has
+/// no thread beside it.
+fn stdin_is_read_as_it_comes(subject: &Subject) {
+    let trial = subject.guest(CAT);
+    assert_eq!(trial.compile(), End::Done);
+    let mut guest = Launched(trial.launch());
+    for line in [b"first\n", b"later\n"] {
+        let mut echo = [0; 6];
+        guest
+            .0
+            .stdin
+            .as_mut()
+            .expect("a pipe")
+            .write_all(line)
+            .expect("a line is sent");
+        guest
+            .0
+            .stdout
+            .as_mut()
+            .expect("a pipe")
+            .read_exact(&mut echo)
+            .expect("it comes back");
+        assert_eq!(&echo, line);
+        guest.assert_one_thread();
+    }
+    drop(guest.0.stdin.take());
+    assert_eq!(guest.0.wait().expect("the child's status").code(), Some(0));
 }
 
 fn stdout_and_stderr_are_apart(subject: &Subject) {
@@ -158,7 +191,7 @@ fn clocks_tell_the_time_and_sleep_takes_its_time(subject: &Subject) {
     );
 }
 
-fn the_process_has_one_thread_after_the_run(subject: &Subject) {
+fn the_process_has_one_thread_at_its_end(subject: &Subject) {
     assert_eq!(subject.guest(HELLO).run().threads, 1, "after hello");
     assert_eq!(
         subject.guest(CAT).stdin("text").run().threads,
@@ -179,20 +212,44 @@ fn a_signal_ends_a_computing_guest(subject: &Subject) {
 fn signal_ends(subject: &Subject, guest: &str) {
     let trial = subject.guest(guest);
     assert_eq!(trial.compile(), End::Done);
-    let mut child = trial.launch();
+    let mut guest = Launched(trial.launch());
     let mut ready = [0; 6];
-    let stdout = child.stdout.as_mut().expect("a pipe");
-    let read = stdout.read_exact(&mut ready);
-    let sent = Instant::now();
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
-    let code = child.wait().expect("the child's status").code();
-    read.expect("the guest says that it is ready");
+    guest
+        .0
+        .stdout
+        .as_mut()
+        .expect("a pipe")
+        .read_exact(&mut ready)
+        .expect("the guest's word");
     assert_eq!(&ready, b"ready\n");
-    assert_eq!(code, Some(143));
+    guest.assert_one_thread();
+    let sent = Instant::now();
+    kill_process(Pid::from_child(&guest.0), Signal::TERM).expect("a signal");
+    assert_eq!(
+        guest.0.wait().expect("the child's status").code(),
+        Some(143)
+    );
     assert!(
         sent.elapsed() < Duration::from_secs(10),
         "took {:?}",
         sent.elapsed()
     );
+}
+
+/// A guest that lives beside its case, and not longer.
+struct Launched(Child);
+
+impl Launched {
+    fn assert_one_thread(&self) {
+        let tasks = format!("/proc/{}/task", self.0.id());
+        assert_eq!(std::fs::read_dir(tasks).expect("its threads").count(), 1);
+    }
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        // A child that has ended already is only reaped, if it was not yet.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
