@@ -2,14 +2,15 @@
 //! somebody else can clean up after it.
 //!
 //! ```text
-//! /run/trireme/<key>/lock                        held while a server is looked for or leaves
-//! /run/trireme/<key>/alive                       held by the server as long as it lives
+//! /run/trireme/<key>/.lock                       locked while a server is looked for or leaves
+//! /run/trireme/<key>/.alive                      locked by the server as long as it lives
+//! /run/trireme/<key>/.starting/<id>              a task that is about to come
 //! /run/trireme/<key>/<namespace>/<id>/state.json
 //! <bundle>/trireme -> /run/trireme/<key>/<namespace>/<id>
 //! ```
 //!
 //! `<key>` is one server: an address of containerd, a build, a configuration
-//! and, for servers of one pod, the pod. Whoever holds `alive` writes.
+//! and, for servers of one pod, the pod. Whoever holds `.alive` writes.
 
 use std::fs;
 use std::io;
@@ -158,6 +159,7 @@ pub fn all(server: &Path) -> Result<Vec<StateDir>, SysError> {
             Err(error) => Err(error).doing(|| format!("read {}", path.display())),
             Ok(entries) => Ok(entries
                 .flatten()
+                .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
                 .filter(|entry| entry.file_type().is_ok_and(|typ| typ.is_dir()))
                 .map(|entry| entry.path())
                 .collect()),

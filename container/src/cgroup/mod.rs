@@ -311,9 +311,9 @@ impl Cgroup {
     /// The folder of a controller; an empty name is the first folder.
     fn controller(&self, name: &str) -> Option<&Path> {
         let mut folders = self.folders.iter();
-        let found = if self.version == Version::V2 && !is_v2_controller(name) {
-            folders.next()
-        } else if name.is_empty() {
+        let always_there =
+            name.is_empty() || (self.version == Version::V2 && !is_v2_controller(name));
+        let found = if always_there {
             folders.next()
         } else {
             folders.find(|folder| folder.controllers.iter().any(|c| c == name))

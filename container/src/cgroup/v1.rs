@@ -166,15 +166,15 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
             }
         }
     }
-    if let Some(pids) = resources.pids() {
-        if pids.limit() != 0 {
-            set(
-                "pids",
-                "pids.max",
-                super::limits::or_max(pids.limit()),
-                "pids.limit",
-            );
-        }
+    if let Some(pids) = resources.pids()
+        && pids.limit() != 0
+    {
+        set(
+            "pids",
+            "pids.max",
+            super::limits::or_max(pids.limit()),
+            "pids.limit",
+        );
     }
     if let Some(network) = resources.network() {
         if let Some(class) = network.class_id().filter(|class| *class != 0) {

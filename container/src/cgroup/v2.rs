@@ -110,10 +110,10 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
             }
         }
     }
-    if let Some(pids) = resources.pids() {
-        if pids.limit() != 0 {
-            set("pids", "pids.max", or_max(pids.limit()), "pids.limit");
-        }
+    if let Some(pids) = resources.pids()
+        && pids.limit() != 0
+    {
+        set("pids", "pids.max", or_max(pids.limit()), "pids.limit");
     }
     if let Some(block) = resources.block_io() {
         if let Some(weight) = block.weight().filter(|weight| *weight != 0) {

@@ -23,8 +23,11 @@ const NOBODY: u32 = 65534;
 pub fn isolate() -> Result<(), InitError> {
     sys::close_from(PROGRAM_FD + 1).doing(|| "close inherited descriptors".into())?;
     let what = || "leave the host's root".to_owned();
-    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .doing(what)?;
+    rustix::mount::mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .doing(what)?;
     // Every host has /proc; any folder would do to attach the new root to.
     let empty = mounting::new_filesystem("tmpfs", "tmpfs", "size=0k,mode=555").doing(what)?;
     let place = rustix::fs::openat(CWD, "/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
@@ -34,5 +37,9 @@ pub fn isolate() -> Result<(), InitError> {
     rustix::process::pivot_root(c".", c".").doing(what)?;
     rustix::mount::unmount(c".", UnmountFlags::DETACH).doing(what)?;
     rustix::process::chdir(c"/").doing(what)?;
-    credentials::become_nothing(&User { uid: NOBODY, gid: NOBODY, ..User::default() })
+    credentials::become_nothing(&User {
+        uid: NOBODY,
+        gid: NOBODY,
+        ..User::default()
+    })
 }

@@ -100,7 +100,9 @@ impl Tree {
     /// Reads a small file of the tree, if it is there.
     pub fn read(&self, path: &str, max: u64) -> Option<String> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let file = mounting::open_in(self.root(), Path::new(path), flags).ok().map(File::from)?;
+        let file = mounting::open_in(self.root(), Path::new(path), flags)
+            .ok()
+            .map(File::from)?;
         if !file.metadata().ok()?.is_file() {
             return None;
         }

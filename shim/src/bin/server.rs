@@ -1,2 +1,36 @@
-//! Placeholder.
-fn main() {}
+//! `trireme-shim`: the server behind `containerd-shim-<handler>-v1`, and the
+//! one who cleans up after a server that is gone.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use trireme_core::message;
+use trireme_shim::{cleanup, server};
+
+fn main() -> ExitCode {
+    // Half-done work is worse than none: containerd cleans up after a server
+    // that is gone, and cannot after one that hangs.
+    std::panic::set_hook(Box::new(|info| {
+        eprintln!("trireme-shim: internal error: {info}");
+        std::process::abort();
+    }));
+    let mut args = std::env::args().skip(1);
+    let result = match (args.next().as_deref(), args.next()) {
+        (Some("server"), None) => server::main(),
+        (Some("cleanup"), Some(bundle)) => cleanup::main(Path::new(&bundle)),
+        (Some("--version" | "-v"), None) => {
+            println!("trireme-shim {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        _ => Err(anyhow::anyhow!(
+            "this program is run by containerd-shim-<handler>-v1"
+        )),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("trireme: {}", message::of(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}

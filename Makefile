@@ -1,0 +1,77 @@
+# Trireme's commands. Each does its own set-up and says what it is doing.
+
+SHELL := /bin/bash
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trireme
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+DIST := $(CACHE)/dist/bin
+PREFIX ?= /usr/local
+TOOLS := $(CACHE)/tools
+HANDLERS := wasmtime wasm wasm-node
+TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+# The shim is run for every start and delete: no relocation, no dynamic linker.
+STATIC := -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--build-id
+PROGRAMS := containerd-shim-trireme-v1 trireme-shim trireme-executor trireme
+
+.PHONY: help build install demo test lint bench soak hosts rust go apt clean
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+rust:
+	@command -v cargo >/dev/null || { echo 'make: Rust is missing; install 1.95 or later with rustup' >&2; exit 1; }
+
+go:
+	@command -v go >/dev/null || { echo 'make: Go is missing; the tests need 1.26.3 or later' >&2; exit 1; }
+
+apt:
+	@tests/setup/packages
+
+## make build    the programs, in the cache's dist/bin
+build: rust apt
+	@echo 'make: building the shim (static)'
+	@RUSTFLAGS='$(STATIC)' cargo build --quiet --release --locked --target $(TARGET) -p trireme-shim \
+		--no-default-features --bin containerd-shim-trireme-v1
+	@RUSTFLAGS='$(STATIC)' cargo build --quiet --release --locked --target $(TARGET) -p trireme-shim \
+		--bin trireme-shim
+	@echo 'make: building the executor with its engines'
+	@cargo build --quiet --release --locked -p trireme-executor
+	@echo 'make: building the command line'
+	@cargo build --quiet --release --locked -p trireme-cli
+	@mkdir -p '$(DIST)'
+	@for program in containerd-shim-trireme-v1 trireme-shim; do \
+		tests/setup/place "$(CARGO_TARGET_DIR)/$(TARGET)/release/$$program" '$(DIST)'; done
+	@for program in trireme-executor trireme; do \
+		tests/setup/place "$(CARGO_TARGET_DIR)/release/$$program" '$(DIST)'; done
+	@echo "make: built $(PROGRAMS) in $(DIST)"
+
+## make install  the programs in $(DESTDIR)$(PREFIX)/bin, linked for each handler
+install: build
+	@install -d '$(DESTDIR)$(PREFIX)/bin'
+	@install -m 755 $(addprefix '$(DIST)'/,$(PROGRAMS)) '$(DESTDIR)$(PREFIX)/bin/'
+	@for handler in $(HANDLERS); do \
+		ln -sf containerd-shim-trireme-v1 "$(DESTDIR)$(PREFIX)/bin/containerd-shim-$$handler-v1"; done
+	@echo "make: installed in $(DESTDIR)$(PREFIX)/bin"
+
+## make demo     builds everything and runs a Wasm program as a container
+demo: build go
+	@tests/demo
+
+## make hosts    the test hosts, each with a real containerd
+hosts: build go
+	@tests/host bookworm -- true && tests/host containerd-2.3 -- true
+
+## make lint     formatting, clippy, licences, and the arrows between crates
+lint: rust apt
+	@tests/lint
+
+## make test     all tests
+test: build go
+	@tests/run-all
+
+## make soak     what is too long for every change
+soak: build go
+	@tests/run-all --soak
+
+## make bench    starts side by side with other runtimes
+bench: build go
+	@cargo run --quiet --release --locked -p trireme-bench -- start

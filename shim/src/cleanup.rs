@@ -1,0 +1,112 @@
+//! `trireme-shim cleanup`: what `delete` leaves to do when a task's state is
+//! still there.
+//!
+//! Either the server lives, then it is asked; or it is gone, and everything it
+//! kept for the task is ended and removed here. The `.alive` lock says which,
+//! and holding it keeps a new server from coming up meanwhile.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use containerd_shim_protos::shim_async::TaskClient;
+use rustix::fs::FlockOperation;
+use trireme_container::state::{self, Record, StateDir};
+use ttrpc::context;
+
+use crate::delete::{LOST, print};
+use crate::order::ALIVE;
+use crate::wire::api;
+
+/// containerd gives `delete` five seconds.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Cleans up after the task of a bundle and prints a `DeleteResponse`.
+///
+/// # Errors
+///
+/// When something does not end or cannot be removed in time.
+pub fn main(bundle: &Path) -> Result<()> {
+    let Some(state) = StateDir::of_bundle(bundle) else {
+        return print(0, LOST, SystemTime::now());
+    };
+    let server = state
+        .server()
+        .context("the bundle's link leads to no state")?;
+    let alive = OpenOptions::new().write(true).open(server.join(ALIVE));
+    let held = alive.as_ref().is_ok_and(|alive| {
+        rustix::fs::flock(alive, FlockOperation::NonBlockingLockExclusive).is_err()
+    });
+    if held {
+        return ask(bundle, &state);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let record = state::clean(&state, deadline)?;
+    if let Some(record) = &record {
+        clean_members(server, record, deadline)?;
+    }
+    let pid = record.and_then(|record| record.processes.first().map(|process| process.pid));
+    print(pid.map_or(0, i32::unsigned_abs), LOST, SystemTime::now())
+}
+
+/// containerd runs no `delete` for the members of a pod that it reached by the
+/// pod's server; they go with the pod's own task.
+fn clean_members(server: &Path, pod: &Record, deadline: Instant) -> Result<()> {
+    if pod.group != pod.id {
+        return Ok(());
+    }
+    for member in state::all(server)? {
+        if member.read()?.is_some_and(|record| record.group == pod.id) {
+            state::clean(&member, deadline)?;
+        }
+    }
+    Ok(())
+}
+
+/// Has the server end and delete the task.
+fn ask(bundle: &Path, state: &StateDir) -> Result<()> {
+    let record = state.read()?.context("the task's state is gone")?;
+    let address = std::fs::read_to_string(bundle.join("address"))
+        .context("cannot read the bundle's address file")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let response = runtime.block_on(async {
+        let client = ttrpc::asynchronous::Client::connect(address.trim())
+            .await
+            .context("the server lives but does not answer")?;
+        let client = TaskClient::new(client);
+        let id = record.id.clone();
+        let kill = api::KillRequest {
+            id: id.clone(),
+            signal: libc::SIGKILL as u32,
+            all: true,
+            ..Default::default()
+        };
+        // What has ended already cannot be killed, which is as well.
+        let _ = client.kill(context::with_duration(PATIENCE), &kill).await;
+        let wait = api::WaitRequest {
+            id: id.clone(),
+            ..Default::default()
+        };
+        let _ = client.wait(context::with_duration(PATIENCE), &wait).await;
+        let delete = api::DeleteRequest {
+            id,
+            ..Default::default()
+        };
+        client
+            .delete(context::with_duration(PATIENCE), &delete)
+            .await
+            .context("the server cannot delete the task")
+    })?;
+    let at = response
+        .exited_at
+        .clone()
+        .into_option()
+        .map_or_else(SystemTime::now, |at| {
+            SystemTime::UNIX_EPOCH
+                + Duration::new(at.seconds.unsigned_abs(), at.nanos.unsigned_abs())
+        });
+    print(response.pid, response.exit_status, at)
+}

@@ -1,0 +1,401 @@
+//! Finding a program's precompiled code, or having it made.
+//!
+//! A file that was seen since boot is known by its identity, and nothing of it
+//! is read. Any other is read by a compiler: a process without privileges that
+//! reports a digest before it compiles, so that the server can name the cache
+//! entry, and stop it where there is one.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+use trireme_container::cgroup::Cgroup;
+use trireme_container::link::{self, CompileOrder, FromCompiler, Link, ToCompiler};
+use trireme_container::process::{Child, Spawn};
+use trireme_container::state;
+use trireme_core::cache::{
+    Cache, CacheError, FileIdentity, IdentityIndex, Key, KeyParts, processor_features,
+};
+use trireme_core::{build_id, message};
+use trireme_engine::Kind;
+
+use super::container::{reap, receive};
+use super::error::ServiceError;
+use super::log::TaskLog;
+use super::ready;
+use crate::order::Order;
+
+/// Where this server finds and keeps code.
+pub struct CodeStore {
+    order: Order,
+    executor: PathBuf,
+    index: IdentityIndex,
+    cache: OnceLock<Result<Cache, String>>,
+    build: OnceLock<Result<String, String>>,
+    processor: OnceLock<String>,
+}
+
+/// A program that init has opened.
+pub struct Program<'a> {
+    /// The file.
+    pub file: OwnedFd,
+    /// Module or component.
+    pub kind: Kind,
+    /// What it is known by.
+    pub identity: Option<FileIdentity>,
+    /// The cgroup that its compiler runs in.
+    pub cgroup: &'a Cgroup,
+    /// Its name in the container, for messages.
+    pub name: &'a str,
+    /// The log of its task.
+    pub log: &'a TaskLog,
+}
+
+impl CodeStore {
+    /// A store for the order's engine.
+    pub fn new(order: Order, executor: PathBuf) -> Self {
+        CodeStore {
+            order,
+            executor,
+            index: IdentityIndex::new(std::path::Path::new(state::ROOT)),
+            cache: OnceLock::new(),
+            build: OnceLock::new(),
+            processor: OnceLock::new(),
+        }
+    }
+
+    /// The program's code, open for reading.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be compiled, or not in time.
+    pub async fn code(&self, program: Program<'_>) -> Result<File, ServiceError> {
+        let context = self.context()?;
+        if let Some(file) = self.known(&program, &context).await {
+            return Ok(file);
+        }
+        let compiler = Compiler::spawn(self, &program)?;
+        let result = compiler.run(self, &program, &context).await;
+        compiler.end(program.cgroup, program.log).await;
+        result
+    }
+
+    /// The code of a file that was seen since boot.
+    async fn known(&self, program: &Program<'_>, context: &str) -> Option<File> {
+        let identity = program.identity.as_ref()?;
+        let key = self.index.find(identity, context)?;
+        self.find(&key, program.log).await
+    }
+
+    /// The code of a key. Code that was not read since boot is read by a
+    /// thread of its own; the server goes on meanwhile.
+    async fn find(&self, key: &Key, log: &TaskLog) -> Option<File> {
+        let cache = self.cache(log)?;
+        match cache.find_verified(key) {
+            Ok(Some(file)) => return Some(file),
+            Ok(None) => {}
+            Err(error) => {
+                log.warn(&format!("running uncached: {}", message::of(&error)));
+                return None;
+            }
+        }
+        let (cache, key) = (cache.clone(), key.clone());
+        match aside(move || cache.find(&key)).await {
+            Ok(found) => found,
+            Err(error) => {
+                log.warn(&format!("running uncached: {}", message::of(&error)));
+                None
+            }
+        }
+    }
+
+    /// The cache, or `None`, with a warning, where it cannot be used.
+    fn cache(&self, log: &TaskLog) -> Option<&Cache> {
+        let open = || {
+            Cache::open(&self.order.cache.dir)
+                .map(|cache| cache.with_run_dir(std::path::Path::new(state::ROOT)))
+                .map_err(|error| message::of(&error))
+        };
+        match self.cache.get_or_init(open) {
+            Ok(cache) => Some(cache),
+            Err(reason) => {
+                log.warn(&format!("running uncached: {reason}"));
+                None
+            }
+        }
+    }
+
+    /// All of a key but the program.
+    fn context(&self) -> Result<String, ServiceError> {
+        let engine = &self.order.engine;
+        Ok(format!(
+            "{}\n{}\n{}\n{}",
+            engine.engine,
+            self.build()?,
+            engine.canonical(),
+            self.processor()
+        ))
+    }
+
+    fn build(&self) -> Result<&str, ServiceError> {
+        let holder = self.order.engine.plugin.as_ref().unwrap_or(&self.executor);
+        self.build
+            .get_or_init(|| build_id::of_file(holder).map_err(|error| message::of(&error)))
+            .as_deref()
+            .map_err(|reason| ServiceError::Setup(reason.clone()))
+    }
+
+    fn processor(&self) -> &str {
+        self.processor.get_or_init(processor_features)
+    }
+
+    fn key(&self, wasm: &str) -> Result<Key, ServiceError> {
+        Ok(Key::new(KeyParts {
+            wasm,
+            engine: &self.order.engine.engine,
+            build: self.build()?,
+            settings: &self.order.engine.canonical(),
+            processor: self.processor(),
+        }))
+    }
+
+    /// Files code that was compiled. Where that fails, for want of room for
+    /// instance, the container runs from memory.
+    async fn keep(&self, key: &Key, wasm: String, code: File, log: &TaskLog) -> File {
+        let (Some(cache), Ok(build)) = (self.cache(log), self.build()) else {
+            return code;
+        };
+        let (cache, key, build) = (cache.clone(), key.clone(), build.to_owned());
+        let engine = self.order.engine.engine.clone();
+        let max_size = self.order.cache.max_size.0;
+        let copy = code.try_clone();
+        let insert = move || -> Result<File, CacheError> {
+            let mut source = copy.map_err(|source| CacheError::Io {
+                path: "memory".into(),
+                source,
+            })?;
+            cache.insert(&key, &wasm, &engine, &build, &mut source, max_size)
+        };
+        match aside(insert).await {
+            Ok(file) => file,
+            Err(error) => {
+                log.warn(&format!("running uncached: {}", message::of(&error)));
+                code
+            }
+        }
+    }
+
+    fn failed(&self, program: &Program<'_>, reason: &str) -> ServiceError {
+        let engine = &self.order.engine;
+        ServiceError::Setup(format!(
+            "handler \"{}\", engine {}: {} {}: {reason}",
+            engine.handler, engine.engine, program.kind, program.name
+        ))
+    }
+}
+
+/// Does something on a thread of its own. A thread that panics aborts.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = done.send(work());
+    });
+    match result.await {
+        Ok(value) => value,
+        // The sender is dropped unsent only by a panic.
+        Err(_) => std::process::abort(),
+    }
+}
+
+struct Compiler {
+    child: Child,
+    link: AsyncFd<Link>,
+}
+
+impl Compiler {
+    fn spawn(store: &CodeStore, program: &Program<'_>) -> Result<Self, ServiceError> {
+        let memory = store.order.limits.compile_memory.0;
+        let limits = serde_json::json!({ "memory": { "limit": memory } });
+        let limits = serde_json::from_value(limits).ok();
+        program.cgroup.create(limits.as_ref())?;
+        let order = CompileOrder {
+            engine: store.order.engine.clone(),
+            kind: program.kind,
+            cgroup: program.cgroup.join_files(),
+        };
+        let setup =
+            |error: io::Error| ServiceError::Setup(format!("cannot start a compiler: {error}"));
+        let order = link::sealed("order", &order).map_err(setup)?;
+        let (here, there) = Link::pair().map_err(setup)?;
+        let null = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map_err(setup)?;
+        let cgroup = program.cgroup.clone_into()?;
+        let child = Spawn {
+            executor: &store.executor,
+            verb: c"compile",
+            stdio: [null.as_fd(); 3],
+            terminal: false,
+            link: there.as_fd(),
+            plan: order.as_fd(),
+            program: Some(program.file.as_fd()),
+            new_namespaces: libc::CLONE_NEWNS
+                | libc::CLONE_NEWPID
+                | libc::CLONE_NEWNET
+                | libc::CLONE_NEWIPC
+                | libc::CLONE_NEWUTS,
+            pid_namespace: None,
+            cgroup: cgroup.as_ref().map(AsFd::as_fd),
+        }
+        .spawn()?;
+        here.set_nonblocking().map_err(setup)?;
+        Ok(Compiler {
+            child,
+            link: ready::of(here).map_err(setup)?,
+        })
+    }
+
+    async fn run(
+        &self,
+        store: &CodeStore,
+        program: &Program<'_>,
+        context: &str,
+    ) -> Result<File, ServiceError> {
+        let timeout: Duration = store.order.limits.compile_timeout;
+        let work = self.converse(store, program, context);
+        match tokio::time::timeout_at(Instant::now() + timeout, work).await {
+            Ok(result) => result,
+            Err(_) => Err(store.failed(
+                program,
+                &format!(
+                    "compiling took more than {timeout:?}; raise compile_timeout in \
+                     [handlers.{}.limits], or run `trireme compile` ahead of time",
+                    store.order.engine.handler
+                ),
+            )),
+        }
+    }
+
+    async fn converse(
+        &self,
+        store: &CodeStore,
+        program: &Program<'_>,
+        context: &str,
+    ) -> Result<File, ServiceError> {
+        let wasm = match self.hear(store, program).await? {
+            (FromCompiler::Hashed { wasm }, _) if is_digest(&wasm) => wasm,
+            (other, _) => return Err(store.failed(program, &unexpected(&other))),
+        };
+        let key = store.key(&wasm)?;
+        if let Some(file) = store.find(&key, program.log).await {
+            remember(store, program, context, &key);
+            return Ok(file);
+        }
+        if let Some(file) = self.lock(store, program, &key).await? {
+            remember(store, program, context, &key);
+            return Ok(file);
+        }
+        self.say(store, program, ToCompiler::Compile, None)?;
+        let code = match self.hear(store, program).await? {
+            (FromCompiler::Compiled, Some(code)) => File::from(code),
+            (other, _) => return Err(store.failed(program, &unexpected(&other))),
+        };
+        let file = store.keep(&key, wasm, code, program.log).await;
+        remember(store, program, context, &key);
+        Ok(file)
+    }
+
+    /// Has the compiler wait for the lock of the key, and looks again: another
+    /// server may have had the same code made meanwhile.
+    async fn lock(
+        &self,
+        store: &CodeStore,
+        program: &Program<'_>,
+        key: &Key,
+    ) -> Result<Option<File>, ServiceError> {
+        let Some(cache) = store.cache(program.log) else {
+            return Ok(None);
+        };
+        let lock = match cache.lock_file(key) {
+            Ok(lock) => lock,
+            Err(error) => {
+                program.log.warn(&message::of(&error));
+                return Ok(None);
+            }
+        };
+        self.say(store, program, ToCompiler::Lock, Some(lock))?;
+        match self.hear(store, program).await? {
+            (FromCompiler::Locked, _) => Ok(store.find(key, program.log).await),
+            (other, _) => Err(store.failed(program, &unexpected(&other))),
+        }
+    }
+
+    fn say(
+        &self,
+        store: &CodeStore,
+        program: &Program<'_>,
+        message: ToCompiler,
+        fd: Option<File>,
+    ) -> Result<(), ServiceError> {
+        self.link
+            .get_ref()
+            .send(&message, fd.as_ref().map(AsFd::as_fd))
+            .map_err(|_| store.failed(program, "the compiler ended unexpectedly"))
+    }
+
+    async fn hear(
+        &self,
+        store: &CodeStore,
+        program: &Program<'_>,
+    ) -> Result<(FromCompiler, Option<OwnedFd>), ServiceError> {
+        match receive::<FromCompiler>(&self.link).await {
+            Ok(Some((FromCompiler::Failed { message }, _))) => Err(store.failed(program, &message)),
+            Ok(Some(message)) => Ok(message),
+            Ok(None) if program.cgroup.oom_kills() > 0 => Err(store.failed(
+                program,
+                &format!(
+                    "compiling needs more than {} bytes of memory; raise compile_memory in \
+                     [handlers.{}.limits]",
+                    store.order.limits.compile_memory.0, store.order.engine.handler
+                ),
+            )),
+            Ok(None) => Err(store.failed(program, "the compiler ended unexpectedly")),
+            Err(error) => Err(store.failed(program, &format!("the compiler: {error}"))),
+        }
+    }
+
+    /// Ends the compiler, and with it its lock, and removes its cgroup.
+    async fn end(self, cgroup: &Cgroup, log: &TaskLog) {
+        drop(self.link);
+        if let Err(error) = reap(&self.child).await {
+            log.warn(&format!("the compiler cannot be reaped: {error}"));
+        }
+        super::container::remove_cgroup(cgroup, log).await;
+    }
+}
+
+fn is_digest(text: &str) -> bool {
+    Key::parse(text).is_some()
+}
+
+fn unexpected(message: &FromCompiler) -> String {
+    format!("unexpected message of the compiler: {message:?}")
+}
+
+/// A file that cannot be remembered is read again next time.
+fn remember(store: &CodeStore, program: &Program<'_>, context: &str, key: &Key) {
+    if let Some(identity) = &program.identity
+        && let Err(error) = store.index.remember(identity, context, key)
+    {
+        program
+            .log
+            .debug(&format!("cannot remember {}: {error}", program.name));
+    }
+}

@@ -1,0 +1,407 @@
+//! Making a container: everything between a Create request and its answer.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use trireme_container::cgroup::{Cgroup, Layout};
+use trireme_container::crash;
+use trireme_container::link::{self, FromInit, InitOrder, Link, ToInit};
+use trireme_container::process::{Child, ProcessId, Spawn, new_namespaces};
+use trireme_container::state::{Record, StateDir};
+use trireme_container::stdio::{Streams, Terminal as Pty};
+use trireme_core::config::Network;
+use trireme_core::lifecycle::State;
+use trireme_core::plan::{Input, Mount, NamespaceKind, Plan, Planned};
+use trireme_core::spec::{self, oci};
+
+use super::code::{CodeStore, Program};
+use super::container::{Container, StreamNames, reap, receive, remove_cgroup};
+use super::error::ServiceError;
+use super::hooks::Hooks;
+use super::log::TaskLog;
+use super::ready;
+use super::terminal::Terminal;
+use crate::order::Order;
+use crate::wire::api;
+
+/// What a server makes containers with.
+pub struct Maker {
+    /// Its order.
+    pub order: Order,
+    /// The executor's program.
+    pub executor: PathBuf,
+    /// The host's cgroup hierarchies.
+    pub layout: Layout,
+    /// Precompiled code.
+    pub code: CodeStore,
+}
+
+/// What exists of a container while it is made.
+struct Site {
+    state_dir: StateDir,
+    record: Record,
+    log: TaskLog,
+}
+
+impl Maker {
+    /// Makes a container whose guest waits to be started.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made; nothing of it is left then.
+    pub async fn create(
+        &self,
+        request: &api::CreateTaskRequest,
+    ) -> Result<Arc<Container>, ServiceError> {
+        if !request.checkpoint.is_empty() {
+            return Err(ServiceError::Unimplemented(
+                "restoring a checkpoint is not supported".into(),
+            ));
+        }
+        let bundle = Path::new(&request.bundle);
+        let log = TaskLog::open(bundle, &request.id, self.order.debug);
+        let spec = spec::read(bundle)?;
+        let Planned { plan, notices } = self.plan(&spec, request, bundle)?;
+        for notice in &notices {
+            log.debug(notice);
+        }
+        let site = self.site(&spec, request, bundle, log)?;
+        match self.build(&spec, &plan, request, &site).await {
+            Ok(made) => Ok(Arc::new(made.container(request, site))),
+            Err(error) => {
+                site.clear().await;
+                Err(error)
+            }
+        }
+    }
+
+    fn plan(
+        &self,
+        spec: &oci::Spec,
+        request: &api::CreateTaskRequest,
+        bundle: &Path,
+    ) -> Result<Planned, ServiceError> {
+        let rootfs = request
+            .rootfs
+            .iter()
+            .map(|mount| {
+                let destination = bundle.join("rootfs");
+                let source = PathBuf::from(&mount.source);
+                Mount::new(destination, mount.type_.clone(), source, &mount.options)
+            })
+            .collect::<Result<_, _>>()?;
+        let input = Input {
+            id: &request.id,
+            bundle,
+            rootfs,
+            engine: self.order.engine.clone(),
+            network: self.order.network == Network::Container,
+        };
+        Ok(Plan::from_spec(spec, input)?)
+    }
+
+    /// Writes the state before anything that it names exists, so that nothing
+    /// can be left behind without a trace.
+    fn site(
+        &self,
+        spec: &oci::Spec,
+        request: &api::CreateTaskRequest,
+        bundle: &Path,
+        log: TaskLog,
+    ) -> Result<Site, ServiceError> {
+        let namespace = &self.order.namespace;
+        let path = spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.cgroups_path().clone());
+        let path = match path.as_deref().and_then(Path::to_str) {
+            Some(path) if !path.is_empty() => path.to_owned(),
+            _ => format!("/{namespace}/{}", request.id),
+        };
+        let cgroup = Cgroup::at(&self.layout, &path)?;
+        let annotations = spec.annotations().clone().unwrap_or_default();
+        let record = Record {
+            id: request.id.clone(),
+            namespace: namespace.clone(),
+            group: spec::group(&annotations, &request.id).to_owned(),
+            bundle: bundle.to_owned(),
+            cgroups: vec![cgroup.clone(), cgroup.sibling("-compile")],
+            processes: Vec::new(),
+        };
+        let state_dir = StateDir::new(&self.order.dir, namespace, &request.id)?;
+        state_dir.write(&record)?;
+        crash::step("after_state");
+        Ok(Site {
+            state_dir,
+            record,
+            log,
+        })
+    }
+
+    async fn build(
+        &self,
+        spec: &oci::Spec,
+        plan: &Plan,
+        request: &api::CreateTaskRequest,
+        site: &Site,
+    ) -> Result<Made, ServiceError> {
+        let resources = spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.resources().as_ref());
+        site.cgroup().create(resources)?;
+        let streams = GuestStreams::open(plan, request)?;
+        let hooks = Hooks::new(spec, request);
+        let (child, link) = self.spawn(plan, site, &streams, &hooks)?;
+        let mut record = site.record.clone();
+        record.processes.extend(ProcessId::of(child.pid).ok());
+        let streams = streams.handed_over();
+        let result = match site.state_dir.write(&record) {
+            Ok(()) => self.converse(plan, site, &child, &link, &hooks).await,
+            Err(error) => Err(error.into()),
+        };
+        match result {
+            Ok(()) => Ok(Made {
+                child,
+                link: link.into_inner(),
+                streams,
+                hooks,
+            }),
+            Err(error) => {
+                // Whatever it says, nobody will read it any more.
+                let _ = reap(&child).await;
+                Err(error)
+            }
+        }
+    }
+
+    fn spawn(
+        &self,
+        plan: &Plan,
+        site: &Site,
+        streams: &GuestStreams,
+        hooks: &Hooks,
+    ) -> Result<(Child, AsyncFd<Link>), ServiceError> {
+        let failed =
+            |error: std::io::Error| ServiceError::Setup(format!("cannot start init: {error}"));
+        let order = InitOrder {
+            plan: plan.clone(),
+            cgroup: site.cgroup().join_files(),
+            hooks: hooks.before_start(),
+        };
+        let order = link::sealed("plan", &order).map_err(failed)?;
+        let (here, there) = Link::pair().map_err(failed)?;
+        here.set_nonblocking().map_err(failed)?;
+        let here = ready::of(here).map_err(failed)?;
+        let pid_namespace = plan
+            .namespaces
+            .joined()
+            .find(|(kind, _)| *kind == NamespaceKind::Pid)
+            .map(|(_, path)| File::open(path))
+            .transpose()
+            .map_err(|error| ServiceError::Setup(format!("the pid namespace to join: {error}")))?;
+        let cgroup = site.cgroup().clone_into()?;
+        let child = Spawn {
+            executor: &self.executor,
+            verb: c"init",
+            stdio: streams.borrow(),
+            terminal: matches!(streams, GuestStreams::Terminal { .. }),
+            link: there.as_fd(),
+            plan: order.as_fd(),
+            program: None,
+            new_namespaces: new_namespaces(&plan.namespaces),
+            pid_namespace: pid_namespace.as_ref().map(AsFd::as_fd),
+            cgroup: cgroup.as_ref().map(AsFd::as_fd),
+        }
+        .spawn()?;
+        crash::step("after_clone");
+        Ok((child, here))
+    }
+
+    /// Gives init what it asks for until it is ready.
+    async fn converse(
+        &self,
+        plan: &Plan,
+        site: &Site,
+        child: &Child,
+        link: &AsyncFd<Link>,
+        hooks: &Hooks,
+    ) -> Result<(), ServiceError> {
+        if hooks.before_start() {
+            hooks.create_runtime(child.pid.unsigned_abs()).await?;
+            say(link, &ToInit::Proceed, None)?;
+        }
+        loop {
+            let message = receive::<FromInit>(link)
+                .await
+                .map_err(|error| ServiceError::Setup(format!("init: {error}")))?;
+            match message {
+                Some((FromInit::Program { kind, identity }, Some(file))) => {
+                    let program = Program {
+                        file,
+                        kind,
+                        identity,
+                        cgroup: &site.record.cgroups[1],
+                        name: &plan.entry.path,
+                        log: &site.log,
+                    };
+                    let code = self.code.code(program).await?;
+                    say(link, &ToInit::Code, Some(code.as_fd()))?;
+                }
+                Some((FromInit::Ready, _)) => return Ok(()),
+                Some((FromInit::Failed { message }, _)) => {
+                    return Err(ServiceError::Setup(message));
+                }
+                Some((other, _)) => {
+                    return Err(ServiceError::Setup(format!(
+                        "unexpected message of init: {other:?}"
+                    )));
+                }
+                None => return Err(self.lost(site, child).await),
+            }
+        }
+    }
+
+    /// Why init ended without a word.
+    async fn lost(&self, site: &Site, child: &Child) -> ServiceError {
+        let oom = site.cgroup().oom_kills() > 0;
+        let engine = &self.order.engine;
+        let status = reap(child)
+            .await
+            .map_or_else(|error| error.to_string(), |s| s.to_string());
+        let why = if oom {
+            "its memory limit is too low for the engine and the program".to_owned()
+        } else {
+            format!("init ended with status {status} before it was ready")
+        };
+        ServiceError::Setup(format!(
+            "handler \"{}\", engine {}: {}: {why}",
+            engine.handler, engine.engine, site.record.id
+        ))
+    }
+}
+
+impl Site {
+    fn cgroup(&self) -> &Cgroup {
+        &self.record.cgroups[0]
+    }
+
+    /// Removes everything that the record names.
+    async fn clear(self) {
+        for cgroup in &self.record.cgroups {
+            remove_cgroup(cgroup, &self.log).await;
+        }
+        if let Err(error) = self.state_dir.remove() {
+            self.log.warn(&error.to_string());
+        }
+    }
+}
+
+/// A container that is ready.
+struct Made {
+    child: Child,
+    link: Link,
+    streams: ServerStreams,
+    hooks: Hooks,
+}
+
+impl Made {
+    fn container(self, request: &api::CreateTaskRequest, site: Site) -> Container {
+        let Site {
+            state_dir,
+            record,
+            log,
+        } = site;
+        let ServerStreams { hold, terminal } = self.streams;
+        let [cgroup, _]: [Cgroup; 2] = record
+            .cgroups
+            .try_into()
+            .unwrap_or_else(|_| unreachable!("two were put there"));
+        Container {
+            id: request.id.clone(),
+            bundle: record.bundle,
+            streams: StreamNames {
+                stdin: request.stdin.clone(),
+                stdout: request.stdout.clone(),
+                stderr: request.stderr.clone(),
+                terminal: request.terminal,
+            },
+            cgroup,
+            child: self.child,
+            link: Mutex::new(Some(self.link)),
+            state: watch::Sender::new(State::Created),
+            hold: Mutex::new(hold),
+            terminal,
+            state_dir,
+            hooks: self.hooks,
+            log,
+            change: tokio::sync::Mutex::new(()),
+        }
+    }
+}
+
+/// The streams while init is spawned.
+enum GuestStreams {
+    Plain(Streams),
+    Terminal { pty: Pty, terminal: Terminal },
+}
+
+/// What the server keeps of them.
+struct ServerStreams {
+    hold: Option<std::os::fd::OwnedFd>,
+    terminal: Option<Terminal>,
+}
+
+impl GuestStreams {
+    fn open(plan: &Plan, request: &api::CreateTaskRequest) -> Result<Self, ServiceError> {
+        match plan.terminal {
+            None => Ok(GuestStreams::Plain(Streams::open(
+                &request.stdin,
+                &request.stdout,
+                &request.stderr,
+            )?)),
+            Some(size) => {
+                let pty = Pty::open(size)?;
+                let terminal = Terminal::new(&pty, &request.stdin, &request.stdout)?;
+                Ok(GuestStreams::Terminal { pty, terminal })
+            }
+        }
+    }
+
+    fn borrow(&self) -> [BorrowedFd<'_>; 3] {
+        match self {
+            GuestStreams::Plain(streams) => streams.borrow(),
+            GuestStreams::Terminal { pty, .. } => [pty.slave.as_fd(); 3],
+        }
+    }
+
+    /// Lets go of the guest's ends: a client waits for the last of them.
+    fn handed_over(self) -> ServerStreams {
+        match self {
+            GuestStreams::Plain(streams) => ServerStreams {
+                hold: streams.hold,
+                terminal: None,
+            },
+            GuestStreams::Terminal { terminal, .. } => ServerStreams {
+                hold: None,
+                terminal: Some(terminal),
+            },
+        }
+    }
+}
+
+fn say(
+    link: &AsyncFd<Link>,
+    message: &ToInit,
+    fd: Option<BorrowedFd<'_>>,
+) -> Result<(), ServiceError> {
+    match link.get_ref().send(message, fd) {
+        // It is gone; what it had to say about that is still to be read.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|error| ServiceError::Setup(format!("init: {error}"))),
+    }
+}

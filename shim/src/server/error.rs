@@ -1,0 +1,70 @@
+//! Errors as containerd understands them: a gRPC status and a message.
+
+use trireme_container::SysError;
+use trireme_container::cgroup::CgroupError;
+use trireme_container::stdio::StdioError;
+use trireme_core::lifecycle::Refusal;
+use trireme_core::message;
+use trireme_core::plan::PlanError;
+use trireme_core::spec::SpecError;
+use ttrpc::Code;
+
+/// Why a call fails.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// There is no such container or process.
+    #[error("{0}")]
+    NotFound(String),
+    /// There is one already.
+    #[error("{0}")]
+    AlreadyExists(String),
+    /// This shim does not offer the call.
+    #[error("{0}")]
+    Unimplemented(String),
+    /// The request makes no sense.
+    #[error("{0}")]
+    InvalidArgument(String),
+    /// The container is in a state that does not allow the call.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The container cannot be set up, in words that name handler, engine and
+    /// file.
+    #[error("{0}")]
+    Setup(String),
+    /// The specification cannot be read.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The specification cannot be honoured.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The cgroups cannot be used.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// The streams cannot be opened.
+    #[error(transparent)]
+    Stdio(#[from] StdioError),
+    /// The kernel refused.
+    #[error(transparent)]
+    Sys(#[from] SysError),
+}
+
+impl ServiceError {
+    fn code(&self) -> Code {
+        match self {
+            ServiceError::NotFound(_) | ServiceError::Refused(Refusal::NotFound(_)) => {
+                Code::NOT_FOUND
+            }
+            ServiceError::AlreadyExists(_) => Code::ALREADY_EXISTS,
+            ServiceError::Unimplemented(_) => Code::UNIMPLEMENTED,
+            ServiceError::InvalidArgument(_) => Code::INVALID_ARGUMENT,
+            // What the runc shim answers with for these is a plain error.
+            _ => Code::UNKNOWN,
+        }
+    }
+}
+
+impl From<ServiceError> for ttrpc::Error {
+    fn from(error: ServiceError) -> Self {
+        ttrpc::Error::RpcStatus(ttrpc::get_status(error.code(), message::of(&error)))
+    }
+}

@@ -1,0 +1,130 @@
+//! Hooks of the OCI specification that run outside the container ("POSIX-platform
+//! Hooks" in `config.md`): prestart and createRuntime once the namespaces
+//! exist, poststart after the guest runs, poststop after deletion. The other two
+//! are refused when the plan is made.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use trireme_core::spec::oci;
+
+use super::error::ServiceError;
+use super::log::TaskLog;
+use crate::wire::api;
+
+/// The hooks of one container.
+pub struct Hooks {
+    id: String,
+    bundle: PathBuf,
+    annotations: std::collections::HashMap<String, String>,
+    create_runtime: Vec<oci::Hook>,
+    poststart: Vec<oci::Hook>,
+    poststop: Vec<oci::Hook>,
+}
+
+impl Hooks {
+    /// The hooks of a specification.
+    pub fn new(spec: &oci::Spec, request: &api::CreateTaskRequest) -> Self {
+        let hooks = spec.hooks().clone().unwrap_or_default();
+        // Deprecated prestart hooks run at the same point, before the others.
+        #[allow(deprecated)]
+        let mut create_runtime = hooks.prestart().clone().unwrap_or_default();
+        create_runtime.extend(hooks.create_runtime().clone().unwrap_or_default());
+        Hooks {
+            id: request.id.clone(),
+            bundle: PathBuf::from(&request.bundle),
+            annotations: spec.annotations().clone().unwrap_or_default(),
+            create_runtime,
+            poststart: hooks.poststart().clone().unwrap_or_default(),
+            poststop: hooks.poststop().clone().unwrap_or_default(),
+        }
+    }
+
+    /// Whether init has to wait for hooks.
+    pub fn before_start(&self) -> bool {
+        !self.create_runtime.is_empty()
+    }
+
+    /// Runs the hooks that init waits for; the first that fails, fails Create.
+    pub async fn create_runtime(&self, pid: u32) -> Result<(), ServiceError> {
+        for hook in &self.create_runtime {
+            self.run(hook, "creating", pid).await.map_err(|reason| {
+                ServiceError::Setup(format!("hook {}: {reason}", hook.path().display()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Runs the hooks after the start; a failure is a warning, as the
+    /// specification has it.
+    pub async fn poststart(&self, pid: u32, log: &TaskLog) {
+        self.run_all(&self.poststart, "running", pid, log).await;
+    }
+
+    /// Runs the hooks after the deletion; a failure is a warning.
+    pub async fn poststop(&self, pid: u32, log: &TaskLog) {
+        self.run_all(&self.poststop, "stopped", pid, log).await;
+    }
+
+    async fn run_all(&self, hooks: &[oci::Hook], status: &str, pid: u32, log: &TaskLog) {
+        for hook in hooks {
+            if let Err(reason) = self.run(hook, status, pid).await {
+                log.warn(&format!("hook {}: {reason}", hook.path().display()));
+            }
+        }
+    }
+
+    async fn run(&self, hook: &oci::Hook, status: &str, pid: u32) -> Result<(), String> {
+        let state = serde_json::json!({
+            "ociVersion": "1.2.1",
+            "id": self.id,
+            "status": status,
+            "pid": if status == "stopped" { 0 } else { pid },
+            "bundle": self.bundle,
+            "annotations": self.annotations,
+        });
+        let mut command = Command::new(hook.path());
+        if let Some((name, args)) = hook.args().as_deref().and_then(<[String]>::split_first) {
+            command.arg0(name).args(args);
+        }
+        command.env_clear();
+        for variable in hook.env().iter().flatten() {
+            if let Some((key, value)) = variable.split_once('=') {
+                command.env(key, value);
+            }
+        }
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command.kill_on_drop(true);
+        let mut child = command.spawn().map_err(|error| error.to_string())?;
+        let work = async {
+            if let Some(mut stdin) = child.stdin.take() {
+                // A hook need not read its input.
+                let _ = stdin.write_all(state.to_string().as_bytes()).await;
+            }
+            child
+                .wait_with_output()
+                .await
+                .map_err(|error| error.to_string())
+        };
+        let output = match hook.timeout() {
+            Some(seconds) if seconds > 0 => {
+                let timeout = Duration::from_secs(seconds.unsigned_abs());
+                tokio::time::timeout(timeout, work)
+                    .await
+                    .map_err(|_| format!("took more than {timeout:?}"))??
+            }
+            _ => work.await?,
+        };
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(format!("{}: {}", output.status, said.trim()))
+    }
+}

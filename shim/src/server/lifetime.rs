@@ -1,0 +1,83 @@
+//! When a server leaves.
+//!
+//! A server of a pod leaves when containerd shuts it down and no container is
+//! left; any server leaves when it had none for the idle time. It decides under
+//! the lock of its folder, under which `start` announces a task: one that is
+//! announced keeps it.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::FlockOperation;
+use tokio::time::Instant;
+
+use super::service::Service;
+use crate::order::{LOCK, Order, STARTING};
+
+/// How long an announced task may take to come.
+const ANNOUNCED: Duration = Duration::from_secs(10);
+/// The pause before another try to leave.
+const AGAIN: Duration = Duration::from_millis(100);
+/// How long containerd may take to fetch the last events.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
+
+/// Returns when the server has given up its socket and its folder.
+pub async fn until_left(service: &Arc<Service>) {
+    let order = service.order();
+    let mut idle_since = Instant::now();
+    loop {
+        if service.is_empty() {
+            let idle = idle_since + order.server.idle_timeout;
+            tokio::select! {
+                () = service.shutdown_asked() => {}
+                () = tokio::time::sleep_until(idle) => {}
+                () = service.changed() => { idle_since = Instant::now(); continue; }
+            }
+            service.events().drained(LAST_EVENTS).await;
+            if service.is_empty() && try_leave(order) {
+                return;
+            }
+            tokio::time::sleep(AGAIN).await;
+        } else {
+            service.changed().await;
+            idle_since = Instant::now();
+        }
+    }
+}
+
+/// Removes the socket and the folder unless somebody is about to need them.
+fn try_leave(order: &Order) -> bool {
+    let Ok(lock) = lock(&order.dir) else {
+        return true;
+    };
+    if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
+        || is_announced(&order.dir)
+    {
+        return false;
+    }
+    let _ = fs::remove_file(&order.socket);
+    let _ = fs::remove_dir_all(&order.dir);
+    // The next start makes a folder and a lock of its own.
+    drop(lock);
+    true
+}
+
+fn lock(dir: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).open(dir.join(LOCK))
+}
+
+fn is_announced(dir: &Path) -> bool {
+    let Ok(files) = fs::read_dir(dir.join(STARTING)) else {
+        return false;
+    };
+    files.flatten().any(|file| {
+        let made = file.metadata().and_then(|metadata| metadata.modified());
+        made.is_ok_and(|at| {
+            SystemTime::now()
+                .duration_since(at)
+                .is_ok_and(|age| age < ANNOUNCED)
+        })
+    })
+}

@@ -1,0 +1,25 @@
+//! Waiting for descriptors.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use tokio::io::unix::AsyncFd;
+
+/// A descriptor that can be waited for.
+///
+/// # Errors
+///
+/// When the kernel cannot wait for it, as for an ordinary file.
+pub(super) fn of<T: AsFd + AsRawFd + Owner>(owner: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: the types that are owners give the same open descriptor as long
+    // as they live, and the value moves into the result.
+    Ok(unsafe { AsyncFd::register(owner) }?)
+}
+
+/// Types that keep one descriptor open, always the same.
+pub(super) trait Owner {}
+
+impl Owner for std::os::fd::OwnedFd {}
+impl Owner for std::fs::File {}
+impl Owner for std::os::fd::BorrowedFd<'_> {}
+impl Owner for trireme_container::link::Link {}

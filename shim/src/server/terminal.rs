@@ -1,0 +1,169 @@
+//! The terminal of a container: bytes between the client's FIFOs and the
+//! server's side of it.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, watch};
+use trireme_container::stdio::{self, Terminal as Pty};
+
+use super::error::ServiceError;
+use super::ready;
+
+/// How long a client that does not read may hold up a container's end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The server's side of a terminal, and the tasks that move its bytes.
+pub struct Terminal {
+    master: Arc<AsyncFd<OwnedFd>>,
+    /// Told when the guest has ended and no more output can come.
+    last: Arc<Notify>,
+    done: watch::Receiver<bool>,
+}
+
+impl Terminal {
+    /// Starts moving bytes.
+    pub fn new(pty: &Pty, stdin: &str, stdout: &str) -> Result<Self, ServiceError> {
+        let failed = |error: io::Error| ServiceError::Setup(format!("the terminal: {error}"));
+        let input = stdio::open_terminal_input(stdin)?;
+        let output = stdio::open_terminal_output(stdout)?;
+        let master = pty.master.try_clone().map_err(failed)?;
+        rustix::io::ioctl_fionbio(&master, true).map_err(|errno| failed(errno.into()))?;
+        let master = Arc::new(ready::of(master).map_err(failed)?);
+        let last = Arc::new(Notify::new());
+        let (finished, done) = watch::channel(false);
+        tokio::spawn(pump_output(master.clone(), output, last.clone(), finished));
+        if let Some(input) = input {
+            let input = ready::of(input).map_err(failed)?;
+            tokio::spawn(pump_input(input, master.clone(), done.clone()));
+        }
+        Ok(Terminal { master, last, done })
+    }
+
+    /// The server's side.
+    pub fn master(&self) -> BorrowedFd<'_> {
+        self.master.get_ref().as_fd()
+    }
+
+    /// Called when the guest has ended: moves the rest of its output.
+    pub async fn drain(&self) {
+        self.last.notify_one();
+        self.finished().await;
+    }
+
+    /// Waits until the output has been moved, or nobody takes it.
+    pub async fn finished(&self) {
+        let mut done = self.done.clone();
+        let _ = tokio::time::timeout(PATIENCE, done.wait_for(|done| *done)).await;
+    }
+}
+
+/// Until the guest's side is closed: the kernel says EIO then, or there is
+/// nothing more after the guest's end.
+async fn pump_output(
+    master: Arc<AsyncFd<OwnedFd>>,
+    output: File,
+    last: Arc<Notify>,
+    finished: watch::Sender<bool>,
+) {
+    let moving = async {
+        let mut buffer = vec![0; 16 << 10];
+        // A file is always ready and cannot be waited for.
+        let waiting = ready::of(output.try_clone()?).ok();
+        loop {
+            let n = read(&master, &mut buffer, &last).await?;
+            if n == 0 {
+                return Ok::<_, io::Error>(());
+            }
+            write_all(&output, waiting.as_ref(), &buffer[..n]).await?;
+        }
+    };
+    let _ = moving.await;
+    drop(output);
+    let _ = finished.send(true);
+}
+
+async fn read(master: &AsyncFd<OwnedFd>, buffer: &mut [u8], last: &Notify) -> io::Result<usize> {
+    loop {
+        let mut ready = tokio::select! {
+            biased;
+            ready = master.readable() => ready?,
+            () = last.notified() => {
+                // Keep the news for the next look, when this one has moved bytes.
+                last.notify_one();
+                return match rustix::io::read(master.get_ref(), buffer) {
+                    Ok(n) => Ok(n),
+                    Err(_) => Ok(0),
+                };
+            }
+        };
+        match rustix::io::read(master.get_ref(), &mut *buffer) {
+            Ok(n) => return Ok(n),
+            Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn write_all(
+    mut output: &File,
+    waiting: Option<&AsyncFd<File>>,
+    mut bytes: &[u8],
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match output.write(bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let Some(waiting) = waiting else {
+                    return Err(error);
+                };
+                let mut ready = waiting.writable().await?;
+                ready.clear_ready();
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn pump_input(
+    input: AsyncFd<File>,
+    master: Arc<AsyncFd<OwnedFd>>,
+    mut done: watch::Receiver<bool>,
+) {
+    let moving = async {
+        let mut buffer = vec![0; 4 << 10];
+        loop {
+            let mut ready = input.readable().await?;
+            let n = match input.get_ref().read(&mut buffer) {
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready.clear_ready();
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let mut bytes = &buffer[..n];
+            while !bytes.is_empty() {
+                match rustix::io::write(master.get_ref(), bytes) {
+                    Ok(n) => bytes = &bytes[n..],
+                    Err(rustix::io::Errno::AGAIN) => {
+                        let mut ready = master.writable().await?;
+                        ready.clear_ready();
+                    }
+                    Err(error) => return Err::<(), io::Error>(error.into()),
+                }
+            }
+        }
+    };
+    tokio::select! {
+        _ = moving => {}
+        _ = done.wait_for(|done| *done) => {}
+    }
+}

@@ -1,0 +1,26 @@
+//! Everything that is protobuf: the only place that imports it.
+
+pub mod bootstrap;
+#[cfg(feature = "server")]
+pub mod events;
+pub mod options;
+#[cfg(feature = "server")]
+pub mod stats;
+
+use std::time::{Duration, SystemTime};
+
+pub use containerd_shim_protos::api;
+pub use containerd_shim_protos::protobuf;
+use protobuf::well_known_types::timestamp::Timestamp;
+
+/// A time as protobuf has it.
+pub fn timestamp(at: SystemTime) -> Timestamp {
+    let since = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(since.subsec_nanos()).unwrap_or_default(),
+        ..Timestamp::default()
+    }
+}
