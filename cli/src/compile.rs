@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use trireme_core::config::CacheConfig;
-use trireme_core::request::EngineChoice;
+use trireme_core::message;
+use trireme_core::request::{EngineChoice, PrecompileReport, PrecompileRequest};
 
 use crate::run::check_program;
 use crate::settings::{self, ConfigOption};
@@ -28,30 +29,6 @@ pub struct Compile {
     json: bool,
     #[command(flatten)]
     config: ConfigOption,
-}
-
-/// What `trireme-executor precompile` is asked.
-#[derive(Serialize)]
-struct PrecompileRequest<'a> {
-    /// The engine.
-    engine: &'a EngineChoice,
-    /// The program's file.
-    file: &'a Path,
-    /// The cache that the code goes to.
-    cache: &'a CacheConfig,
-}
-
-/// What `trireme-executor precompile` answers.
-#[derive(Deserialize, Serialize)]
-struct PrecompileReport {
-    /// SHA-256 of the program, in hexadecimal.
-    wasm: String,
-    /// What the code is filed under in the cache.
-    key: String,
-    /// The length of the code in bytes.
-    size: u64,
-    /// Whether it was there already.
-    cached: bool,
 }
 
 /// What is printed of one file as JSON.
@@ -81,7 +58,11 @@ impl Compile {
                 Err(error) => {
                     failed += 1;
                     bar.suspend(|| {
-                        eprintln!("trireme: {}: {}", file.display(), output::message(&error))
+                        eprintln!(
+                            "trireme: {}: {}",
+                            file.display(),
+                            message::of(error.as_ref())
+                        )
                     });
                 }
             }
@@ -106,9 +87,9 @@ fn compile(engine: &EngineChoice, cache: &CacheConfig, file: &Path) -> Result<Co
     let report = executor::ask(
         "precompile",
         &PrecompileRequest {
-            engine,
-            file,
-            cache,
+            engine: engine.clone(),
+            file: file.to_owned(),
+            cache: cache.clone(),
         },
     )?;
     Ok(Compiled {

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use serde::Serialize;
 use trireme_core::config::Config;
-use trireme_core::request::{EngineReport, EngineState, SettingReport};
+use trireme_core::request::{EngineReport, EngineState, ProbeRequest, SettingReport};
 
 use crate::settings::ConfigOption;
 use crate::{executor, output};
@@ -23,13 +22,6 @@ pub struct Engines {
     json: bool,
     #[command(flatten)]
     config: ConfigOption,
-}
-
-/// What `trireme-executor probe` is asked.
-#[derive(Serialize)]
-struct ProbeRequest {
-    /// The plugins to look at besides the engines linked in, by engine.
-    plugins: BTreeMap<String, PathBuf>,
 }
 
 impl Engines {

@@ -16,6 +16,7 @@ mod settings;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use trireme_core::message;
 
 /// The exit code for a failure of Trireme itself, as Docker has it: a guest's
 /// own exit code stays apart from it in all but one value.
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("trireme: {}", output::message(&error));
+            eprintln!("trireme: {}", message::of(error.as_ref()));
             ExitCode::from(FAILED)
         }
     }

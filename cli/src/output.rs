@@ -25,19 +25,6 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// An error and its causes on one line. Some errors have their cause in their
-/// own words already.
-pub fn message(error: &anyhow::Error) -> String {
-    error
-        .chain()
-        .map(ToString::to_string)
-        .fold(String::new(), |said, cause| match said.as_str() {
-            "" => cause,
-            said if said.ends_with(&cause) => said.to_owned(),
-            said => format!("{said}: {cause}"),
-        })
-}
-
 /// Rows in columns two spaces apart; the last column is not filled up.
 pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = header.map(|cell| cell.chars().count());
@@ -84,20 +71,6 @@ mod tests {
             table(["N", "X"], &rows),
             "N     X\na     long cell\nélan  b\n"
         );
-    }
-
-    #[test]
-    fn a_cause_is_said_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("cannot read x: {source}")]
-        struct Wordy {
-            source: io::Error,
-        }
-        let source = || io::Error::other("disk on fire");
-        let wordy = anyhow::Error::from(Wordy { source: source() }).context("cannot start");
-        assert_eq!(message(&wordy), "cannot start: cannot read x: disk on fire");
-        let plain = anyhow::Error::from(source()).context("cannot start");
-        assert_eq!(message(&plain), "cannot start: disk on fire");
     }
 
     #[test]

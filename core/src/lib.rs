@@ -8,6 +8,7 @@ pub mod build_id;
 pub mod cache;
 pub mod config;
 pub mod lifecycle;
+pub mod message;
 pub mod plan;
 pub mod program;
 pub mod request;

@@ -44,8 +44,14 @@ pub fn read(path: &Path) -> Result<Source> {
         compile::MAX_PROGRAM >> 20
     );
     let found = FileKind::recognise(&wasm[..wasm.len().min(512)]);
-    let kind = found.wasm().ok_or_else(|| anyhow!("{shown}: {found}, not a WebAssembly binary"))?;
-    Ok(Source { digest: compile::digest(&wasm), wasm, kind })
+    let kind = found
+        .wasm()
+        .ok_or_else(|| anyhow!("{shown}: {found}, not a WebAssembly binary"))?;
+    Ok(Source {
+        digest: compile::digest(&wasm),
+        wasm,
+        kind,
+    })
 }
 
 /// The code of a program from the cache, or compiled and filed there. Two
@@ -66,13 +72,21 @@ pub fn code(
     });
     let cache = Cache::open(&config.dir)?;
     if let Some(file) = cache.find(&key)? {
-        return Ok(Code { file, key, cached: true });
+        return Ok(Code {
+            file,
+            key,
+            cached: true,
+        });
     }
     let lock = cache.lock_file(&key)?;
     rustix::fs::flock(lock.as_fd(), FlockOperation::LockExclusive)
         .context("cannot lock the cache entry")?;
     if let Some(file) = cache.find(&key)? {
-        return Ok(Code { file, key, cached: true });
+        return Ok(Code {
+            file,
+            key,
+            cached: true,
+        });
     }
     let mut code = uncached(engine, source)?;
     let file = cache.insert(
@@ -83,11 +97,17 @@ pub fn code(
         &mut code,
         config.max_size.0,
     )?;
-    Ok(Code { file, key, cached: false })
+    Ok(Code {
+        file,
+        key,
+        cached: false,
+    })
 }
 
 /// The code of a program in a memory file.
 pub fn uncached(engine: &dyn Engine, source: &Source) -> Result<File> {
-    let code = engine.compile(&source.wasm, source.kind).map_err(|error| anyhow!("{error}"))?;
+    let code = engine
+        .compile(&source.wasm, source.kind)
+        .map_err(|error| anyhow!("{error}"))?;
     compile::sealed(&code)
 }

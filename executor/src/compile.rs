@@ -17,6 +17,7 @@ use trireme_container::cgroup;
 use trireme_container::init::isolate_compiler;
 use trireme_container::link::{CompileOrder, FromCompiler, Link, ToCompiler};
 use trireme_container::process::{LINK_FD, PLAN_FD, PROGRAM_FD};
+use trireme_core::message;
 
 use crate::engines;
 
@@ -38,7 +39,12 @@ pub fn main() -> Result<u8> {
         Ok(()) => Ok(0),
         Err(error) => {
             // Without a server there is nobody left to tell.
-            let _ = link.send(&FromCompiler::Failed { message: format!("{error:#}") }, None);
+            let _ = link.send(
+                &FromCompiler::Failed {
+                    message: message::of(error.as_ref()),
+                },
+                None,
+            );
             Ok(crate::FAILED)
         }
     }
@@ -46,23 +52,40 @@ pub fn main() -> Result<u8> {
 
 fn compile(link: &Link, mut order: File, program: File) -> Result<()> {
     let mut text = Vec::new();
-    order.read_to_end(&mut text).context("cannot read the order")?;
+    order
+        .read_to_end(&mut text)
+        .context("cannot read the order")?;
     drop(order);
-    let CompileOrder { engine: choice, kind, cgroup } =
-        serde_json::from_slice(&text).context("the order is not understood")?;
+    let CompileOrder {
+        engine: choice,
+        kind,
+        cgroup,
+    } = serde_json::from_slice(&text).context("the order is not understood")?;
     cgroup::join(&cgroup)?;
     let engine = engines::create(&choice)?;
     isolate_compiler()?;
     let wasm = copy(program)?;
-    link.send(&FromCompiler::Hashed { wasm: digest(&wasm) }, None)?;
+    link.send(
+        &FromCompiler::Hashed {
+            wasm: digest(&wasm),
+        },
+        None,
+    )?;
     if let Some(lock) = wait_for_lock(link)? {
         // Held until this process ends, whatever ends it.
         std::mem::forget(lock);
         link.send(&FromCompiler::Locked, None)?;
-        let (message, _) = link.receive::<ToCompiler>()?.context("the server is gone")?;
-        ensure!(message == ToCompiler::Compile, "expected Compile of the server, not {message:?}");
+        let (message, _) = link
+            .receive::<ToCompiler>()?
+            .context("the server is gone")?;
+        ensure!(
+            message == ToCompiler::Compile,
+            "expected Compile of the server, not {message:?}"
+        );
     }
-    let code = engine.compile(&wasm, kind).map_err(|error| anyhow!("{error}"))?;
+    let code = engine
+        .compile(&wasm, kind)
+        .map_err(|error| anyhow!("{error}"))?;
     drop(wasm);
     let file = sealed(&code)?;
     link.send(&FromCompiler::Compiled, Some(file.as_fd()))?;
@@ -81,18 +104,27 @@ fn copy(program: File) -> Result<Vec<u8>> {
         .take(MAX_PROGRAM + 1)
         .read_to_end(&mut wasm)
         .context("cannot read the program")?;
-    ensure!(read as u64 <= MAX_PROGRAM, "the program is larger than {} MiB", MAX_PROGRAM >> 20);
+    ensure!(
+        read as u64 <= MAX_PROGRAM,
+        "the program is larger than {} MiB",
+        MAX_PROGRAM >> 20
+    );
     Ok(wasm)
 }
 
 /// SHA-256 in lower case hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Takes the lock of the key if there is a cache to lock.
 fn wait_for_lock(link: &Link) -> Result<Option<OwnedFd>> {
-    let (message, lock) = link.receive::<ToCompiler>()?.context("the server is gone")?;
+    let (message, lock) = link
+        .receive::<ToCompiler>()?
+        .context("the server is gone")?;
     match (message, lock) {
         (ToCompiler::Lock, Some(lock)) => {
             rustix::fs::flock(&lock, FlockOperation::LockExclusive)
@@ -100,7 +132,9 @@ fn wait_for_lock(link: &Link) -> Result<Option<OwnedFd>> {
             Ok(Some(lock))
         }
         (ToCompiler::Compile, None) => Ok(None),
-        (message, _) => Err(anyhow!("expected Lock or Compile of the server, not {message:?}")),
+        (message, _) => Err(anyhow!(
+            "expected Lock or Compile of the server, not {message:?}"
+        )),
     }
 }
 
@@ -113,7 +147,8 @@ pub fn sealed(code: &[u8]) -> Result<File> {
         .or_else(|_| rustix::fs::memfd_create("precompiled", flags))
         .context("cannot make a memory file")?;
     let mut file = File::from(fd);
-    file.write_all(code).context("cannot keep the code in memory")?;
+    file.write_all(code)
+        .context("cannot keep the code in memory")?;
     file.rewind()?;
     let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     rustix::fs::fcntl_add_seals(&file, seals).context("cannot seal the code")?;

@@ -57,7 +57,9 @@ pub enum ChoiceError {
         limit: trireme_engine::Limit,
     },
     /// Its settings are wrong.
-    #[error("handler \"{handler}\": engine \"{engine}\": {source}; correct [handlers.{handler}.settings]")]
+    #[error(
+        "handler \"{handler}\": engine \"{engine}\": {source}; correct [handlers.{handler}.settings]"
+    )]
     Settings {
         /// The handler.
         handler: String,
@@ -95,14 +97,20 @@ pub fn adapter(choice: &EngineChoice) -> Result<&'static dyn Adapter, ChoiceErro
             plugin: plugin.clone(),
         });
     }
-    linked_in().into_iter().find(|adapter| adapter.info().name == choice.engine).ok_or_else(|| {
-        let there: Vec<_> = linked_in().iter().map(|adapter| adapter.info().name).collect();
-        ChoiceError::Unknown {
-            handler: choice.handler.clone(),
-            engine: choice.engine.clone(),
-            there: there.join(", "),
-        }
-    })
+    linked_in()
+        .into_iter()
+        .find(|adapter| adapter.info().name == choice.engine)
+        .ok_or_else(|| {
+            let there: Vec<_> = linked_in()
+                .iter()
+                .map(|adapter| adapter.info().name)
+                .collect();
+            ChoiceError::Unknown {
+                handler: choice.handler.clone(),
+                engine: choice.engine.clone(),
+                there: there.join(", "),
+            }
+        })
 }
 
 /// Creates the engine of a choice with its settings and limits.
@@ -110,21 +118,44 @@ pub fn create(choice: &EngineChoice) -> Result<Box<dyn Engine>, ChoiceError> {
     let adapter = adapter(choice)?;
     let info = adapter.info();
     let (handler, engine) = (choice.handler.clone(), choice.engine.clone());
-    if let Some((limit, _)) = choice.limits.set().find(|(limit, _)| !info.limits.contains(limit)) {
-        return Err(ChoiceError::Limit { handler, engine, limit });
+    if let Some((limit, _)) = choice
+        .limits
+        .set()
+        .find(|(limit, _)| !info.limits.contains(limit))
+    {
+        return Err(ChoiceError::Limit {
+            handler,
+            engine,
+            limit,
+        });
     }
     let settings = match Settings::check(info.settings, &choice.settings) {
         Ok(settings) => settings,
-        Err(source) => return Err(ChoiceError::Settings { handler, engine, source }),
+        Err(source) => {
+            return Err(ChoiceError::Settings {
+                handler,
+                engine,
+                source,
+            });
+        }
     };
     adapter
         .create(&settings, &choice.limits)
-        .map_err(|source| ChoiceError::Create { handler, engine, source })
+        .map_err(|source| ChoiceError::Create {
+            handler,
+            engine,
+            source,
+        })
 }
 
 /// Identifies the build that holds the compiler of a choice.
 pub fn build(choice: &EngineChoice) -> Result<String, ChoiceError> {
-    let holder = choice.plugin.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-    build_id::of_file(&holder)
-        .map_err(|source| ChoiceError::Build { engine: choice.engine.clone(), source })
+    let holder = choice
+        .plugin
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+    build_id::of_file(&holder).map_err(|source| ChoiceError::Build {
+        engine: choice.engine.clone(),
+        source,
+    })
 }

@@ -16,7 +16,11 @@ pub fn run(program: Box<dyn Program>, guest: Guest, choice: &EngineChoice) -> u8
 
 fn report(outcome: &Outcome, choice: &EngineChoice, file: &str) {
     if let Some((what, why)) = outcome.failure() {
-        let line = format!("trireme: {}: {file}: {what}: {}\n", choice.engine, why.trim_end());
+        let line = format!(
+            "trireme: {}: {file}: {what}: {}\n",
+            choice.engine,
+            why.trim_end()
+        );
         // A reader that has gone away must not turn the status into a panic's.
         let _ = std::io::stderr().write_all(line.as_bytes());
     }

@@ -8,10 +8,13 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
 use rustix::fs::{CWD, Mode, OFlags};
-use trireme_container::init::{self as container, credentials, namespaces, program, rootfs, signals};
+use trireme_container::init::{
+    self as container, credentials, namespaces, program, rootfs, signals,
+};
 use trireme_container::link::{FromInit, InitOrder, Link, ToInit};
 use trireme_container::process::{LINK_FD, PLAN_FD};
 use trireme_container::{cgroup, crash};
+use trireme_core::message;
 use trireme_core::plan::Plan;
 use trireme_engine::{Directory, Guest, Kind, Program, Rights, World};
 
@@ -28,13 +31,22 @@ struct Prepared {
 pub fn main() -> Result<u8> {
     // SAFETY: the server hands these two descriptors over by their numbers;
     // nothing else in this process knows of them.
-    let (link, order) =
-        unsafe { (Link::from(OwnedFd::from_raw_fd(LINK_FD)), File::from_raw_fd(PLAN_FD)) };
+    let (link, order) = unsafe {
+        (
+            Link::from(OwnedFd::from_raw_fd(LINK_FD)),
+            File::from_raw_fd(PLAN_FD),
+        )
+    };
     let prepared = match prepare(&link, order) {
         Ok(prepared) => prepared,
         Err(error) => {
             // Without a server there is nobody left to tell.
-            let _ = link.send(&FromInit::Failed { message: format!("{error:#}") }, None);
+            let _ = link.send(
+                &FromInit::Failed {
+                    message: message::of(error.as_ref()),
+                },
+                None,
+            );
             return Ok(crate::FAILED);
         }
     };
@@ -46,7 +58,11 @@ pub fn main() -> Result<u8> {
         _ => return Ok(crate::FAILED),
     }
     drop(link);
-    let Prepared { program, guest, plan } = prepared;
+    let Prepared {
+        program,
+        guest,
+        plan,
+    } = prepared;
     let status = guest::run(program, guest, &plan.engine);
     // SAFETY: ends the process without running destructors of an engine that
     // may be in any state; output is the guest's own and is not buffered here.
@@ -56,10 +72,15 @@ pub fn main() -> Result<u8> {
 fn prepare(link: &Link, mut order: File) -> Result<Prepared> {
     container::harden()?;
     let mut text = Vec::new();
-    order.read_to_end(&mut text).context("cannot read the container's plan")?;
+    order
+        .read_to_end(&mut text)
+        .context("cannot read the container's plan")?;
     drop(order);
-    let InitOrder { plan, cgroup, hooks } =
-        serde_json::from_slice(&text).context("the container's plan is not understood")?;
+    let InitOrder {
+        plan,
+        cgroup,
+        hooks,
+    } = serde_json::from_slice(&text).context("the container's plan is not understood")?;
     if let Some(adjustment) = plan.oom_score_adj {
         container::adjust_oom_score(adjustment)?;
     }
@@ -73,7 +94,10 @@ fn prepare(link: &Link, mut order: File) -> Result<Prepared> {
     let program = program::open(&tree, &plan)?;
     let kind = program.kind;
     link.send(
-        &FromInit::Program { kind, identity: program.identity },
+        &FromInit::Program {
+            kind,
+            identity: program.identity,
+        },
         Some(program.file.as_fd()),
     )?;
     drop(program);
@@ -90,7 +114,11 @@ fn prepare(link: &Link, mut order: File) -> Result<Prepared> {
     let program = unsafe { engine.load(File::from(code), kind, plan.entry.function.as_deref()) }
         .map_err(|error| blame(&plan, kind, &error))?;
     signals::install().context("cannot install signal handlers")?;
-    Ok(Prepared { program, guest, plan })
+    Ok(Prepared {
+        program,
+        guest,
+        plan,
+    })
 }
 
 /// A failure to load, with all that names it.
@@ -107,7 +135,9 @@ fn blame(plan: &Plan, kind: Kind, error: &trireme_engine::EngineError) -> anyhow
 fn expect(link: &Link, wanted: &ToInit) -> Result<Option<OwnedFd>> {
     match link.receive::<ToInit>()? {
         Some((message, fd)) if message == *wanted => Ok(fd),
-        Some((message, _)) => Err(anyhow!("expected {wanted:?} of the server, not {message:?}")),
+        Some((message, _)) => Err(anyhow!(
+            "expected {wanted:?} of the server, not {message:?}"
+        )),
         None => Err(anyhow!("the server is gone")),
     }
 }
@@ -155,7 +185,11 @@ fn directories(plan: &Plan) -> Result<Vec<Directory>> {
         let dir = rustix::fs::openat(CWD, path, OFlags::RDONLY | flags, Mode::empty())
             .or_else(|_| rustix::fs::openat(CWD, path, OFlags::PATH | flags, Mode::empty()))
             .with_context(|| format!("cannot enter {path} as user {}", plan.user.uid))?;
-        Ok(Directory { dir: dir.into(), name: name.to_owned(), rights: Rights::ReadWrite })
+        Ok(Directory {
+            dir: dir.into(),
+            name: name.to_owned(),
+            rights: Rights::ReadWrite,
+        })
     };
     Ok(vec![open(&plan.cwd, ".")?, open("/", "/")?])
 }

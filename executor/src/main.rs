@@ -38,7 +38,10 @@ fn main() -> ExitCode {
     match dispatch() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("trireme-executor: {error:#}");
+            eprintln!(
+                "trireme-executor: {}",
+                trireme_core::message::of(error.as_ref())
+            );
             ExitCode::from(FAILED)
         }
     }

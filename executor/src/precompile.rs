@@ -7,7 +7,11 @@ use crate::{cached, engines};
 
 /// Compiles a program into the cache and prints what was done as JSON.
 pub fn main(request: PrecompileRequest) -> Result<u8> {
-    let PrecompileRequest { engine: choice, file, cache } = request;
+    let PrecompileRequest {
+        engine: choice,
+        file,
+        cache,
+    } = request;
     let engine = engines::create(&choice)?;
     let source = cached::read(&file)?;
     let code = cached::code(&*engine, &choice, &source, &cache)

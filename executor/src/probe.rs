@@ -38,7 +38,9 @@ fn state(adapter: &'static dyn Adapter) -> EngineState {
     let created = Settings::check(info.settings, &Default::default())
         .map_err(|error| error.to_string())
         .and_then(|settings| {
-            adapter.create(&settings, &Default::default()).map_err(|error| error.to_string())
+            adapter
+                .create(&settings, &Default::default())
+                .map_err(|error| error.to_string())
         });
     let build = build_id::of_file("/proc/self/exe".as_ref()).map_err(|error| error.to_string());
     match (created, build) {

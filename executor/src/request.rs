@@ -22,6 +22,9 @@ pub fn read<T: DeserializeOwned>(mut args: impl Iterator<Item = String>) -> Resu
     // number that is not open fails in the first read.
     let mut file = unsafe { File::from_raw_fd(fd) };
     let mut text = Vec::new();
-    file.read_to_end(&mut text).context("cannot read the request")?;
-    serde_json::from_slice(&text).context("the request is not understood; are `trireme` and `trireme-executor` of one version?")
+    file.read_to_end(&mut text)
+        .context("cannot read the request")?;
+    serde_json::from_slice(&text).context(
+        "the request is not understood; are `trireme` and `trireme-executor` of one version?",
+    )
 }

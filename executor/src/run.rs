@@ -4,6 +4,7 @@ use std::fs::File;
 
 use anyhow::{Context, Result, anyhow};
 use trireme_container::init::signals;
+use trireme_core::message;
 use trireme_core::request::{RunRequest, SharedDirectory};
 use trireme_engine::{Directory, Guest, Rights, World};
 
@@ -11,16 +12,28 @@ use crate::{cached, engines, guest};
 
 /// Runs the program; its exit status is this process's.
 pub fn main(request: RunRequest) -> Result<u8> {
-    let RunRequest { engine: choice, file, invoke, args, env, directories, cache } = request;
+    let RunRequest {
+        engine: choice,
+        file,
+        invoke,
+        args,
+        env,
+        directories,
+        cache,
+    } = request;
     let engine = engines::create(&choice)?;
     let source = cached::read(&file)?;
     let named = || format!("{}: {}", choice.engine, file.display());
-    engine.accepts(&source.wasm, source.kind).map_err(|error| anyhow!("{}: {error}", named()))?;
-    let filed = cache.as_ref().map(|config| cached::code(&*engine, &choice, &source, config));
+    engine
+        .accepts(&source.wasm, source.kind)
+        .map_err(|error| anyhow!("{}: {error}", named()))?;
+    let filed = cache
+        .as_ref()
+        .map(|config| cached::code(&*engine, &choice, &source, config));
     let code = match filed {
         Some(Ok(code)) => code.file,
         Some(Err(error)) if error.is::<trireme_core::cache::CacheError>() => {
-            eprintln!("trireme: running uncached: {error:#}");
+            eprintln!("trireme: running uncached: {}", message::of(error.as_ref()));
             cached::uncached(&*engine, &source).with_context(named)?
         }
         Some(Err(error)) => return Err(error).with_context(named),
@@ -55,6 +68,10 @@ fn open(shared: &SharedDirectory) -> Result<Directory> {
     Ok(Directory {
         dir: open().with_context(|| format!("--dir {}", shared.host.display()))?,
         name: shared.guest.clone(),
-        rights: if shared.read_only { Rights::ReadOnly } else { Rights::ReadWrite },
+        rights: if shared.read_only {
+            Rights::ReadOnly
+        } else {
+            Rights::ReadWrite
+        },
     })
 }

@@ -1,6 +1,9 @@
 //! What an archive holds, read back with tar and JSON.
 
-#![allow(clippy::unwrap_used, reason = "the helpers of tests may panic as tests may")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers of tests may panic as tests may"
+)]
 
 use std::collections::BTreeMap;
 use std::io::Read;
