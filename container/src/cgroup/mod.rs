@@ -164,24 +164,36 @@ impl Cgroup {
             Version::V1 => v1::writes(resources)?,
             Version::V2 => v2::writes(resources)?,
         };
-        for write in writes {
-            let folder = self
-                .controller(write.controller)
-                .ok_or(CgroupError::NoController {
-                    what: write.what,
-                    controller: write.controller,
-                })?;
-            let path = folder.join(&write.file);
-            fs::write(&path, &write.value).doing(|| {
-                format!(
-                    "set linux.resources.{}: write {} to {}",
-                    write.what,
-                    write.value,
-                    path.display()
-                )
-            })?;
+        // On v1 a limit on memory may not pass the one on memory and swap
+        // together, so which of the two goes first depends on whether they grow
+        // or shrink: what is refused is tried again after the others.
+        let mut again = Vec::new();
+        for write in &writes {
+            match self.write(write) {
+                Err(CgroupError::Sys(_)) if write.file == "memory.limit_in_bytes" => {
+                    again.push(write);
+                }
+                other => other?,
+            }
         }
-        Ok(())
+        again.into_iter().try_for_each(|write| self.write(write))
+    }
+
+    fn write(&self, write: &Write) -> Result<(), CgroupError> {
+        let folder = self
+            .controller(write.controller)
+            .ok_or(CgroupError::NoController {
+                what: write.what,
+                controller: write.controller,
+            })?;
+        let path = folder.join(&write.file);
+        Ok(fs::write(&path, &write.value).doing(|| {
+            let Write { what, value, .. } = write;
+            format!(
+                "set linux.resources.{what}: write {value} to {}",
+                path.display()
+            )
+        })?)
     }
 
     /// The files by which a process joins by writing `0`; none on v2.

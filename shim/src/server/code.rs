@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
-use trireme_container::cgroup::Cgroup;
+use trireme_container::cgroup::{Cgroup, CgroupError};
 use trireme_container::link::{self, CompileOrder, FromCompiler, Link, ToCompiler};
 use trireme_container::process::{Child, Spawn};
 use trireme_container::state;
@@ -35,7 +35,7 @@ pub struct CodeStore {
     order: Order,
     executor: PathBuf,
     index: IdentityIndex,
-    cache: OnceLock<Result<Cache, String>>,
+    cache: OnceLock<Cache>,
     build: OnceLock<Result<String, String>>,
     processor: OnceLock<String>,
 }
@@ -114,20 +114,19 @@ impl CodeStore {
         }
     }
 
-    /// The cache, or `None`, with a warning, where it cannot be used.
+    /// The cache, or `None`, with a warning, where it cannot be used now; a
+    /// later start tries again.
     fn cache(&self, log: &TaskLog) -> Option<&Cache> {
-        let open = || {
-            Cache::open(&self.order.cache.dir)
-                .map(|cache| cache.with_run_dir(std::path::Path::new(state::ROOT)))
-                .map_err(|error| message::of(&error))
-        };
-        match self.cache.get_or_init(open) {
-            Ok(cache) => Some(cache),
-            Err(reason) => {
-                log.warn(&format!("running uncached: {reason}"));
-                None
+        if self.cache.get().is_none() {
+            match Cache::open(&self.order.cache.dir) {
+                Ok(cache) => {
+                    let run = std::path::Path::new(state::ROOT);
+                    let _ = self.cache.set(cache.with_run_dir(run));
+                }
+                Err(error) => log.warn(&format!("running uncached: {}", message::of(&error))),
             }
         }
+        self.cache.get()
     }
 
     /// All of a key but the program.
@@ -219,10 +218,11 @@ struct Compiler {
 
 impl Compiler {
     fn spawn(store: &CodeStore, program: &Program<'_>) -> Result<Self, ServiceError> {
-        let memory = store.order.limits.compile_memory.0;
-        let limits = serde_json::json!({ "memory": { "limit": memory } });
-        let limits = serde_json::from_value(limits).ok();
-        program.cgroup.create(limits.as_ref())?;
+        limit(
+            program.cgroup,
+            store.order.limits.compile_memory.0,
+            program.log,
+        )?;
         let order = CompileOrder {
             engine: store.order.engine.clone(),
             kind: program.kind,
@@ -378,6 +378,20 @@ impl Compiler {
             log.warn(&format!("the compiler cannot be reaped: {error}"));
         }
         super::container::remove_cgroup(cgroup, log).await;
+    }
+}
+
+/// Makes a compiler's cgroup. A host that does not account for memory limits
+/// none; the time a compiler may take is limited all the same.
+fn limit(cgroup: &Cgroup, memory: u64, log: &TaskLog) -> Result<(), ServiceError> {
+    let resources = serde_json::json!({ "memory": { "limit": memory } });
+    let resources = serde_json::from_value(resources).ok();
+    match cgroup.create(resources.as_ref()) {
+        Err(CgroupError::NoController { .. }) => {
+            log.warn("compile_memory is not enforced: this host has no memory controller");
+            Ok(())
+        }
+        other => Ok(other?),
     }
 }
 
