@@ -18,18 +18,19 @@ pub fn all(folder: &Path) -> Result<()> {
     let image = |name: &str| images.join(format!("{name}.tar"));
     let named = |name: &str| format!("trireme.test/{name}:latest");
     let config = json!({ "Entrypoint": ["/hello.wasm"], "Env": ["PATH=/bin"], "WorkingDir": "/" });
-    oci::write(
-        &image("guests"),
-        &named("guests"),
-        &guests(folder)?,
-        config.clone(),
-    )?;
-    oci::write(
-        &image("native"),
-        &named("native"),
-        &native(folder)?,
-        config.clone(),
-    )?;
+    for (name, layer) in [("guests", guests(folder)?), ("native", native(folder)?)] {
+        oci::write(&image(name), &named(name), &layer, config.clone())?;
+        // Not every `ctr run` has a flag for the user.
+        let mut config = config.clone();
+        config["User"] = json!("1000:1000");
+        let file = image(&format!("{name}-sailor"));
+        oci::write(
+            &file,
+            &format!("trireme.test/{name}:sailor"),
+            &layer,
+            config,
+        )?;
+    }
     oci::write(
         &image("hostile"),
         &named("hostile"),

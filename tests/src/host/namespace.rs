@@ -71,16 +71,23 @@ pub fn supervise(instance: &Instance) -> Result<()> {
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWCGROUP;
     unshare(namespaces).context("make the host's namespaces (this needs root)")?;
-    let child = Command::new("/proc/self/exe")
+    let mut child = Command::new("/proc/self/exe")
         .args(["internal-init", instance.name()])
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .spawn()
         .context("start the host's pid 1")?;
-    Known::of(child.id() as i32)?.save(&instance.state()?.join(PID_FILE))
+    // The child mounts a /proc of its own over the one in use here, and waits for the end of its
+    // input before it does.
+    Known::of(child.id() as i32)?.save(&instance.state()?.join(PID_FILE))?;
+    drop(child.stdin.take());
+    Ok(())
 }
 
 /// Is pid 1 of a host: lays out the mounts, says ready, reaps for ever.
 pub fn init(instance: &Instance) -> Result<()> {
+    std::io::stdin()
+        .read_to_end(&mut Vec::new())
+        .context("wait for the supervisor")?;
     lay_out(&instance.state()?)?;
     let status = Command::new("ip")
         .args(["link", "set", "lo", "up"])
@@ -98,7 +105,6 @@ pub fn init(instance: &Instance) -> Result<()> {
 }
 
 fn lay_out(state: &Path) -> Result<()> {
-    // Open before the mounts, which may hide what lies on the way to it.
     let root = Path::new("/");
     remount_private(root)?;
     for name in PRIVATE {

@@ -1,0 +1,73 @@
+//! The methods of the task service and the messages they take and give.
+
+use anyhow::{Result, bail};
+use containerd_shim_protos::api;
+use containerd_shim_protos::protobuf::{MessageFull, reflect::MessageDescriptor};
+use containerd_shim_protos::shim::events::ForwardRequest;
+
+/// The task service until containerd 1.7.
+pub const TASK_V2: &str = "containerd.task.v2.Task";
+/// The task service since containerd 2.0.
+pub const TASK_V3: &str = "containerd.task.v3.Task";
+/// The methods of the task service.
+pub const TASK_METHODS: [&str; 17] = [
+    "Checkpoint", "CloseIO", "Connect", "Create", "Delete", "Exec", "Kill", "Pause", "Pids",
+    "ResizePty", "Resume", "Shutdown", "Start", "State", "Stats", "Update", "Wait",
+];
+
+/// The messages of a method.
+#[derive(Debug)]
+pub struct Messages {
+    /// What it takes.
+    pub request: MessageDescriptor,
+    /// What it gives.
+    pub response: MessageDescriptor,
+}
+
+/// The messages of a method of the task service or of `Events.Forward`.
+///
+/// # Errors
+///
+/// For a name that is no method.
+pub fn messages(method: &str) -> Result<Messages> {
+    fn of<Q: MessageFull, A: MessageFull>() -> Messages {
+        Messages {
+            request: Q::descriptor(),
+            response: A::descriptor(),
+        }
+    }
+    type Nothing = api::Empty;
+    Ok(match method {
+        "Checkpoint" => of::<api::CheckpointTaskRequest, Nothing>(),
+        "CloseIO" => of::<api::CloseIORequest, Nothing>(),
+        "Connect" => of::<api::ConnectRequest, api::ConnectResponse>(),
+        "Create" => of::<api::CreateTaskRequest, api::CreateTaskResponse>(),
+        "Delete" => of::<api::DeleteRequest, api::DeleteResponse>(),
+        "Exec" => of::<api::ExecProcessRequest, Nothing>(),
+        "Kill" => of::<api::KillRequest, Nothing>(),
+        "Pause" => of::<api::PauseRequest, Nothing>(),
+        "Pids" => of::<api::PidsRequest, api::PidsResponse>(),
+        "ResizePty" => of::<api::ResizePtyRequest, Nothing>(),
+        "Resume" => of::<api::ResumeRequest, Nothing>(),
+        "Shutdown" => of::<api::ShutdownRequest, Nothing>(),
+        "Start" => of::<api::StartRequest, api::StartResponse>(),
+        "State" => of::<api::StateRequest, api::StateResponse>(),
+        "Stats" => of::<api::StatsRequest, api::StatsResponse>(),
+        "Update" => of::<api::UpdateTaskRequest, Nothing>(),
+        "Wait" => of::<api::WaitRequest, api::WaitResponse>(),
+        "Forward" => of::<ForwardRequest, Nothing>(),
+        _ => bail!("`{method}` is no method of the task service"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_has_its_messages() {
+        for method in TASK_METHODS {
+            messages(method).unwrap();
+        }
+    }
+}

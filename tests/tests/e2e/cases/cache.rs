@@ -1,0 +1,134 @@
+//! Precompiled code: made once, found again, and never trusted when damaged.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+
+use super::cases;
+use crate::command::LIMIT;
+use crate::test::Test;
+
+cases! {
+    as_with_runc: [],
+    wasm: [
+        the_second_start_maps_cached_code,
+        a_flipped_bit_is_noticed_and_the_code_made_again,
+        twenty_first_starts_compile_once,
+        a_full_disk_runs_uncached_with_a_warning,
+        after_a_killed_compiler_the_next_one_compiles,
+    ],
+}
+
+const CACHE: &str = "/var/lib/trireme/cache";
+
+/// The files of the cache that processes of this container have mapped, each
+/// with its inode.
+const MAPPED: &str = "for pid in $(pgrep -f 'trireme-executor init'); do \
+                      awk '$6 ~ /cache\\/code/ { print $5, $6 }' /proc/$pid/maps; done | sort -u";
+
+fn clear(test: &Test<'_>) -> Result<()> {
+    let script = format!("rm -rf {CACHE}/* /run/trireme/identities /run/trireme/verified");
+    test.exec(&["sh", "-c", &script])?.expect(0)?;
+    Ok(())
+}
+
+fn entries(test: &Test<'_>) -> Result<String> {
+    let script = format!("cd {CACHE} && stat -c '%n %i %s' code/* | sort");
+    Ok(test.exec(&["sh", "-c", &script])?.expect(0)?.stdout)
+}
+
+fn the_second_start_maps_cached_code(test: &Test<'_>) -> Result<()> {
+    clear(test)?;
+    test.next_container_runs()?;
+    let made = entries(test)?;
+    ensure!(made.lines().count() == 1, "{made}");
+    test.next_container_runs()?;
+    ensure!(entries(test)? == made, "the code was made again: {made}");
+    let mut running = test.start_guest(&[], &["/sleep.wasm", "60"])?;
+    running.wait_for("sleeping")?;
+    let mapped = test.exec(&["sh", "-c", MAPPED])?.expect(0)?;
+    ensure!(mapped.stdout.lines().count() == 1, "one file is mapped: {mapped:?}");
+    test.ctr(&["task", "kill", "--signal", "SIGKILL", &test.id])?;
+    running.finish(LIMIT)?.expect(137)?;
+    Ok(())
+}
+
+fn a_flipped_bit_is_noticed_and_the_code_made_again(test: &Test<'_>) -> Result<()> {
+    clear(test)?;
+    test.next_container_runs()?;
+    let sum = format!("cat {CACHE}/code/* | sha256sum");
+    let before = test.exec(&["sh", "-c", &sum])?.expect(0)?.stdout;
+    // In the middle of the file, where the machine code is.
+    let flip = format!(
+        "cd {CACHE}/code && f=$(ls) && chmod 600 $f && at=$(($(stat -c %s $f) / 2)) && \
+         byte=$(od -An -tu1 -j $at -N1 $f) && \
+         printf \"\\\\$(printf %o $((byte ^ 16)))\" | dd of=$f bs=1 seek=$at conv=notrunc 2>/dev/null"
+    );
+    test.exec(&["sh", "-ec", &flip])?.expect(0)?;
+    let flipped = test.exec(&["sh", "-c", &sum])?.expect(0)?.stdout;
+    ensure!(flipped != before, "the test flipped no bit");
+    test.next_container_runs()?;
+    let after = test.exec(&["sh", "-c", &sum])?.expect(0)?.stdout;
+    ensure!(after == before, "the damaged code is still there");
+    Ok(())
+}
+
+/// Every start finds an empty cache; whoever comes second waits for the first
+/// and takes its code. Per pod, that is twenty servers.
+fn twenty_first_starts_compile_once(test: &Test<'_>) -> Result<()> {
+    clear(test)?;
+    let script = format!(
+        "for n in $(seq 1 20); do\n\
+         ctr run -d --null-io --runtime {} {} {}-$n /sleep.wasm 60 || echo failed &\n\
+         done; wait",
+        test.mode.runtime(),
+        test.mode.image(),
+        test.id
+    );
+    let output = test.start(&["sh", "-c", &script])?.finish(LIMIT * 2)?.expect(0)?;
+    ensure!(output.stdout.is_empty(), "{output:?}");
+    let mapped = test.exec(&["sh", "-c", MAPPED])?.expect(0)?;
+    let inits = test.exec(&["pgrep", "-fc", "trireme-executor init"])?;
+    ensure!(inits.stdout.trim() == "20", "{inits:?}");
+    // Code that was compiled a second time would have another inode.
+    ensure!(mapped.stdout.lines().count() == 1, "{mapped:?}");
+    Ok(())
+}
+
+fn a_full_disk_runs_uncached_with_a_warning(test: &Test<'_>) -> Result<()> {
+    clear(test)?;
+    let full = format!("mount -t tmpfs -o size=8k,mode=700 tmpfs {CACHE}");
+    test.exec(&["sh", "-ec", &full])?.expect(0)?;
+    let result = test.next_container_runs();
+    test.exec(&["umount", CACHE])?.expect(0)?;
+    result?;
+    let log = test.log();
+    ensure!(log.contains("running uncached") && log.contains("No space left"), "{log}");
+    test.next_container_runs()
+}
+
+fn after_a_killed_compiler_the_next_one_compiles(test: &Test<'_>) -> Result<()> {
+    clear(test)?;
+    let words = ["ctr", "run", "--rm", "--runtime", test.mode.runtime()];
+    let guest = ["trireme.test/python:latest", &test.id, "/python.wasm", "-V"];
+    let mut running = test.start(&[&words[..], &guest[..]].concat())?;
+    running.close_stdin();
+    let deadline = Instant::now() + LIMIT;
+    while test
+        .exec(&["sh", "-c", "kill -KILL $(pgrep -f 'trireme-executor compile')"])?
+        .code
+        != 0 {
+        ensure!(Instant::now() < deadline, "no compiler was ever seen");
+    }
+    let output = running.finish(LIMIT)?;
+    ensure!(
+        output.code != 0 && output.stderr.contains("compiler ended unexpectedly"),
+        "{output:?}"
+    );
+    let locks = format!("flock -n {CACHE}/lock/* true 2>&1");
+    let free = test.exec(&["sh", "-c", &locks])?;
+    ensure!(!free.stdout.contains("failed"), "{free:?}");
+    let again = test.start(&[&words[..], &guest[..]].concat())?.finish(LIMIT)?.expect(0)?;
+    ensure!(again.stdout.contains("Python 3"), "{again:?}");
+    Ok(())
+}

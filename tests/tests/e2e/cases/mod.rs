@@ -1,0 +1,45 @@
+//! All cases.
+
+mod failures;
+mod run;
+mod safety;
+mod signals;
+mod task;
+
+use anyhow::Result;
+
+use crate::test::Test;
+
+/// One behaviour.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// What must be so.
+    pub name: &'static str,
+    /// Whether the same holds for runc and the guest built for Linux.
+    pub native: bool,
+    pub run: fn(&Test<'_>) -> Result<()>,
+}
+
+/// Lists functions of a file as cases: those that hold for runc too, then those of wasm alone.
+macro_rules! cases {
+    (as_with_runc: [$($native:ident),* $(,)?], wasm: [$($wasm:ident),* $(,)?] $(,)?) => {
+        /// The cases of this file.
+        pub const CASES: &[$crate::cases::Case] = &[
+            $($crate::cases::Case { name: stringify!($native), native: true, run: $native },)*
+            $($crate::cases::Case { name: stringify!($wasm), native: false, run: $wasm },)*
+        ];
+    };
+}
+use cases;
+
+pub fn all() -> impl Iterator<Item = Case> {
+    [
+        run::CASES,
+        task::CASES,
+        signals::CASES,
+        failures::CASES,
+        safety::CASES,
+    ]
+    .concat()
+    .into_iter()
+}

@@ -1,0 +1,186 @@
+//! The hosts of a run: private instances, up when first used, gone when the run is over, however
+//! it ends.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Result, bail};
+use nix::sys::signal::{SigSet, Signal};
+use trireme_tests::host::{Instance, KINDS, containerd, life};
+use trireme_tests::paths;
+
+use crate::mode::CONFIG;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_trireme-host");
+const MARK: &str = "@e2e-";
+/// The second namespace of containerd that cases use.
+pub const SECOND_NAMESPACE: &str = "second";
+
+/// One host.
+pub struct Host {
+    pub instance: Instance,
+    is_up: bool,
+}
+
+impl Host {
+    /// A command in the host; it must be up.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(["internal-enter", self.instance.name()])
+            .args(words);
+        command
+    }
+
+    /// The last lines of containerd's log.
+    pub fn log_tail(&self) -> String {
+        containerd::tail(&self.instance, 0, 25)
+    }
+
+    fn bring_up(&mut self) -> Result<()> {
+        let mut command = Command::new(PROGRAM);
+        command.arg(self.instance.name());
+        if !paths::dist_bin()?
+            .join("containerd-shim-trireme-v1")
+            .exists()
+        {
+            eprintln!(
+                "e2e: there is no build, so only the cases with runc can pass: run `make build`"
+            );
+            command.arg("--without-build");
+        }
+        if !command.arg("true").stdin(Stdio::null()).status()?.success() {
+            bail!("host {} did not come up", self.instance);
+        }
+        self.is_up = true;
+        self.write_config()?;
+        self.warm_up()
+    }
+
+    fn write_config(&self) -> Result<()> {
+        let script = "mkdir -p /etc/trireme && cat > /etc/trireme/config.toml";
+        let mut child = self
+            .command(&["sh", "-ec", script])
+            .stdin(Stdio::piped())
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(CONFIG.as_bytes())?;
+        }
+        match child.wait()?.success() {
+            true => Ok(()),
+            false => bail!("write the configuration of {}", self.instance),
+        }
+    }
+
+    /// What containerd and runc make once and keep (folders of namespaces, parents of cgroups)
+    /// is made now, so that it is not taken for a leak later.
+    fn warm_up(&self) -> Result<()> {
+        let image = "trireme.test/native:latest";
+        let script = format!(
+            "ctr -n {SECOND_NAMESPACE} images import \"$IMAGES\"/native.tar >/dev/null\n\
+             for namespace in default {SECOND_NAMESPACE}; do\n\
+             ctr -n $namespace run --rm {image} warm-up /bin/true\n\
+             done"
+        );
+        let images = self.images()?;
+        let status = self
+            .command(&["sh", "-ec", &script])
+            .env("IMAGES", images)
+            .status()?;
+        match status.success() {
+            true => Ok(()),
+            false => bail!("warm-up of {} failed ({status})", self.instance),
+        }
+    }
+
+    fn images(&self) -> Result<std::path::PathBuf> {
+        let note = std::fs::read_to_string(self.instance.state()?.join("images.imported"))?;
+        Ok(std::path::Path::new(&note).join("images"))
+    }
+}
+
+/// All hosts.
+pub struct Hosts(Vec<Mutex<Host>>);
+
+impl Hosts {
+    pub fn new() -> Self {
+        clear_orphans();
+        let host = |kind: &str| {
+            let name = format!("{kind}{MARK}{}", std::process::id());
+            let instance = Instance::parse(&name).unwrap_or_else(|error| panic!("{error}"));
+            Mutex::new(Host {
+                instance,
+                is_up: false,
+            })
+        };
+        Self(KINDS.iter().map(|kind| host(kind.name)).collect())
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn kind(&self, index: usize) -> &'static str {
+        KINDS[index].name
+    }
+
+    /// The host for one case alone, brought up if it is not.
+    pub fn take(&self, index: usize) -> Result<MutexGuard<'_, Host>> {
+        let mut host = self.0[index].lock().unwrap_or_else(PoisonError::into_inner);
+        if !host.is_up {
+            host.bring_up()?;
+        }
+        Ok(host)
+    }
+
+    /// Ends all hosts that are up.
+    pub fn take_down(&self) {
+        for host in &self.0 {
+            let mut host = host.lock().unwrap_or_else(PoisonError::into_inner);
+            if host.is_up {
+                report(&host.instance);
+                host.is_up = false;
+            }
+        }
+    }
+
+    /// Ends the hosts when the run is interrupted. Call it before any thread is started.
+    pub fn take_down_on_signals() {
+        let mut signals = SigSet::empty();
+        signals.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+        if let Err(error) = signals.thread_block() {
+            eprintln!("e2e: signals cannot be caught: {error}");
+            return;
+        }
+        std::thread::spawn(move || {
+            let signal = signals.wait();
+            // By their names and not through the locks, which the cases hold.
+            clear(|pid| pid == std::process::id());
+            std::process::exit(128 + signal.map_or(1, |signal| signal as i32));
+        });
+    }
+}
+
+fn report(instance: &Instance) {
+    if let Err(error) = life::down(instance) {
+        eprintln!("e2e: {instance} could not be taken down: {error:#}");
+    }
+}
+
+/// Ends the hosts of runs that were killed.
+fn clear_orphans() {
+    clear(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists());
+}
+
+fn clear(is_meant: impl Fn(u32) -> bool) {
+    for instance in life::list().unwrap_or_default() {
+        let pid = instance
+            .name()
+            .split_once(MARK)
+            .and_then(|(_, pid)| pid.parse().ok());
+        if pid.is_some_and(&is_meant) {
+            report(&instance);
+        }
+    }
+}

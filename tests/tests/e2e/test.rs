@@ -1,0 +1,194 @@
+//! One case on one host: the words that cases are written in, and what is checked after each.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use trireme_tests::leaks::{Snapshot, wait_until_clean};
+
+use crate::cases::Case;
+use crate::command::{LIMIT, Output, Running};
+use crate::hosts::{Host, Hosts, SECOND_NAMESPACE};
+use crate::mode::Mode;
+
+const CLEAN_LIMIT: Duration = Duration::from_secs(10);
+
+/// A case at work.
+pub struct Test<'a> {
+    host: &'a Host,
+    pub mode: Mode,
+    /// The id of the case's container; a second one gets a suffix.
+    pub id: String,
+}
+
+/// Runs a case, then looks for what it left behind; says what was seen where that is wrong.
+pub fn run(hosts: &Hosts, index: usize, mode: Mode, case: &Case) -> Result<(), String> {
+    let host = hosts.take(index).map_err(|error| format!("{error:#}"))?;
+    let result = run_on(&host, mode, case);
+    result.map_err(|error| {
+        format!(
+            "{error:#}\nthe end of containerd's log:\n{}",
+            host.log_tail()
+        )
+    })
+}
+
+fn run_on(host: &Host, mode: Mode, case: &Case) -> Result<()> {
+    let before = Snapshot::take(&host.instance)?;
+    let test = Test {
+        host,
+        mode,
+        id: case.name.replace('_', "-"),
+    };
+    // A panic of a case must not keep the next from a clean host.
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (case.run)(&test)))
+        .unwrap_or_else(|_| bail!("the case panicked"));
+    test.remove_all();
+    let left = wait_until_clean(&host.instance, &before, CLEAN_LIMIT)?;
+    result?;
+    let list: Vec<_> = left.iter().map(ToString::to_string).collect();
+    ensure!(
+        left.is_empty(),
+        "left behind after {CLEAN_LIMIT:?}:\n{}",
+        list.join("\n")
+    );
+    Ok(())
+}
+
+impl Test<'_> {
+    /// Starts a command in the host.
+    pub fn start(&self, words: &[&str]) -> Result<Running> {
+        Running::start(&mut self.host.command(words))
+    }
+
+    /// Runs a command in the host to its end.
+    pub fn exec(&self, words: &[&str]) -> Result<Output> {
+        let mut running = self.start(words)?;
+        running.close_stdin();
+        running.finish(LIMIT)
+    }
+
+    /// Runs `ctr`, which must succeed.
+    pub fn ctr(&self, words: &[&str]) -> Result<Output> {
+        self.exec(&[&["ctr"], words].concat())?.expect(0)
+    }
+
+    /// The words of `ctr run` with this case's runtime, image and id.
+    pub fn run_words<'b>(&'b self, flags: &[&'b str], guest: &[&'b str]) -> Vec<&'b str> {
+        self.run_words_of(self.mode.runtime(), self.mode.image(), flags, guest)
+    }
+
+    fn run_words_of<'b>(
+        &'b self,
+        runtime: &'b str,
+        image: &'b str,
+        flags: &[&'b str],
+        guest: &[&'b str],
+    ) -> Vec<&'b str> {
+        [
+            &["ctr", "run", "--runtime", runtime],
+            flags,
+            &[image, &self.id],
+            guest,
+        ]
+        .concat()
+    }
+
+    /// `ctr run --rm` of a guest to its end, with nothing on stdin.
+    pub fn run(&self, flags: &[&str], guest: &[&str]) -> Result<Output> {
+        self.exec(&self.run_words(&[&["--rm"], flags].concat(), guest))
+    }
+
+    /// The same with another runtime or image.
+    pub fn run_of(&self, runtime: &str, image: &str, guest: &[&str]) -> Result<Output> {
+        self.exec(&self.run_words_of(runtime, image, &["--rm"], guest))
+    }
+
+    /// `ctr run --rm` of a guest that goes on.
+    pub fn start_guest(&self, flags: &[&str], guest: &[&str]) -> Result<Running> {
+        self.start(&self.run_words(&[&["--rm"], flags].concat(), guest))
+    }
+
+    /// `ctr run -d` of a guest without output.
+    pub fn run_detached(&self, flags: &[&str], guest: &[&str]) -> Result<()> {
+        self.run_detached_of(self.mode.image(), flags, guest)
+    }
+
+    /// The same with another image.
+    pub fn run_detached_of(&self, image: &str, flags: &[&str], guest: &[&str]) -> Result<()> {
+        let flags = [&["-d", "--null-io"], flags].concat();
+        self.exec(&self.run_words_of(self.mode.runtime(), image, &flags, guest))?
+            .expect(0)?;
+        Ok(())
+    }
+
+    /// The pid, in the host, of the container's first process, and the task's status.
+    pub fn task(&self) -> Result<(String, String)> {
+        let list = self.ctr(&["task", "ls"])?;
+        let line = list
+            .stdout
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(&self.id));
+        let words: Vec<_> = line
+            .with_context(|| format!("{list:?}"))?
+            .split_whitespace()
+            .collect();
+        match words[..] {
+            [_, pid, status] => Ok((pid.to_owned(), status.to_owned())),
+            _ => bail!("a line of three words was expected: {list:?}"),
+        }
+    }
+
+    /// Kills the task of a detached container and removes both.
+    pub fn remove(&self) -> Result<()> {
+        self.exec(&["ctr", "task", "kill", "--signal", "SIGKILL", &self.id])?;
+        self.wait_for_status("STOPPED")?;
+        self.exec(&["ctr", "task", "delete", &self.id])?;
+        self.ctr(&["container", "delete", &self.id])?;
+        Ok(())
+    }
+
+    /// Waits until `ctr task ls` tells the task.
+    pub fn wait_for_task(&self) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        while let Err(error) = self.task() {
+            if Instant::now() > deadline {
+                return Err(error).context("the task never came");
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until `ctr task ls` tells this status.
+    pub fn wait_for_status(&self, status: &str) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let (_, now) = self.task()?;
+            if now == status {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "still {now}, not {status}");
+        }
+    }
+
+    /// That the host still runs guests after what this case did to it.
+    pub fn next_container_runs(&self) -> Result<()> {
+        let output = self.run(&[], &["/hello.wasm"])?.expect(0)?;
+        ensure!(output.stdout == "hello from the guest\n", "{output:?}");
+        Ok(())
+    }
+
+    /// Removes every container, whatever its state: a case that failed leaves some.
+    fn remove_all(&self) {
+        let script = format!(
+            "for namespace in default {SECOND_NAMESPACE}; do\n\
+             for id in $(ctr -n $namespace container ls -q); do\n\
+             ctr -n $namespace task delete --force $id\n\
+             ctr -n $namespace container delete $id\n\
+             done\n\
+             done"
+        );
+        if let Err(error) = self.exec(&["sh", "-c", &script]) {
+            eprintln!("e2e: after {}: {error:#}", self.id);
+        }
+    }
+}
