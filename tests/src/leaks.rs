@@ -21,8 +21,12 @@ const STATE: [&str; 4] = [
     "var/lib/trireme",
     "var/lib/containerd/io.containerd.runtime.v2.task",
 ];
-/// What stays there on purpose.
-const KEPT: [&str; 2] = ["var/lib/trireme/cache", "var/lib/trireme/identities"];
+/// What stays there on purpose: what is known of programs, for the next container.
+const KEPT: [&str; 3] = [
+    "run/trireme/identities",
+    "run/trireme/verified",
+    "var/lib/trireme/cache",
+];
 
 /// The sorts of things that are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,3 +7,5 @@ pub mod host;
 pub mod leaks;
 pub mod paths;
 pub mod process;
+#[cfg(feature = "protocol")]
+pub mod protocol;

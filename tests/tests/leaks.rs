@@ -1,6 +1,8 @@
 //! The leak detector against a real host: each sort of leak is made by hand and must be found,
 //! and must be gone from the list once it is taken away. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;

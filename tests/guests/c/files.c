@@ -16,6 +16,7 @@ static const char *name(int error) {
     case EBADF: return "EBADF";
     case EEXIST: return "EEXIST";
     case EINVAL: return "EINVAL";
+    case EIO: return "EIO";
     case EISDIR: return "EISDIR";
     case ELOOP: return "ELOOP";
     case ENODEV: return "ENODEV";

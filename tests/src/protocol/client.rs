@@ -46,7 +46,10 @@ impl Answer {
             }),
             _ => {
                 let descriptor = methods::messages(method)?.response;
-                Ok(Self::Response(json::of_bytes(&descriptor, &response.payload)?))
+                Ok(Self::Response(json::of_bytes(
+                    &descriptor,
+                    &response.payload,
+                )?))
             }
         }
     }

@@ -24,13 +24,16 @@ pub fn of(message: &dyn MessageDyn) -> Result<Value> {
         return any_of(any);
     }
     if let Some(time) = message.downcast_ref::<Timestamp>() {
-        return Ok(Value::String(format!("@{}.{:09}", time.seconds, time.nanos)));
+        return Ok(Value::String(format!(
+            "@{}.{:09}",
+            time.seconds, time.nanos
+        )));
     }
     let mut object = Map::new();
     for field in message.descriptor_dyn().fields() {
         let value = match field.get_reflect(message) {
             ReflectFieldRef::Optional(value) => match value.value() {
-                Some(value) if value.is_non_zero() => value_of(&value)?,
+                Some(value) if field.has_field(message) => value_of(&value)?,
                 _ => continue,
             },
             ReflectFieldRef::Repeated(values) if values.is_empty() => continue,
@@ -140,9 +143,7 @@ fn to_value(kind: &RuntimeType, json: &Value) -> Result<ReflectValueBox> {
             let value = descriptor.value_by_name(text()?).with_context(misfit)?;
             ReflectValueBox::Enum(descriptor.clone(), value.value())
         }
-        RuntimeType::Message(descriptor) => {
-            ReflectValueBox::Message(to_message(descriptor, json)?)
-        }
+        RuntimeType::Message(descriptor) => ReflectValueBox::Message(to_message(descriptor, json)?),
         RuntimeType::F32 | RuntimeType::F64 => bail!("{kind}: floats are not handled"),
     })
 }
@@ -188,7 +189,12 @@ fn to_any(object: &Map<String, Value>) -> Result<Any> {
     } else if let Some(json) = object.get("json") {
         json.to_string().into_bytes()
     } else {
-        unhex(object.get("hex").and_then(Value::as_str).unwrap_or_default())?
+        unhex(
+            object
+                .get("hex")
+                .and_then(Value::as_str)
+                .unwrap_or_default(),
+        )?
     };
     Ok(Any {
         type_url: type_url.to_owned(),

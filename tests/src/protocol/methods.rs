@@ -11,8 +11,23 @@ pub const TASK_V2: &str = "containerd.task.v2.Task";
 pub const TASK_V3: &str = "containerd.task.v3.Task";
 /// The methods of the task service.
 pub const TASK_METHODS: [&str; 17] = [
-    "Checkpoint", "CloseIO", "Connect", "Create", "Delete", "Exec", "Kill", "Pause", "Pids",
-    "ResizePty", "Resume", "Shutdown", "Start", "State", "Stats", "Update", "Wait",
+    "Checkpoint",
+    "CloseIO",
+    "Connect",
+    "Create",
+    "Delete",
+    "Exec",
+    "Kill",
+    "Pause",
+    "Pids",
+    "ResizePty",
+    "Resume",
+    "Shutdown",
+    "Start",
+    "State",
+    "Stats",
+    "Update",
+    "Wait",
 ];
 
 /// The messages of a method.

@@ -143,9 +143,12 @@ impl Drop for Running {
     }
 }
 
+/// What was read, and whether that was all.
+type Shared = (Mutex<(Vec<u8>, bool)>, Condvar);
+
 /// What one descriptor has given so far.
 struct Stream {
-    shared: Arc<(Mutex<(Vec<u8>, bool)>, Condvar)>,
+    shared: Arc<Shared>,
     _reader: JoinHandle<()>,
 }
 

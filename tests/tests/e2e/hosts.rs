@@ -78,7 +78,9 @@ impl Host {
     fn warm_up(&self) -> Result<()> {
         let image = "trireme.test/native:latest";
         let script = format!(
-            "ctr -n {SECOND_NAMESPACE} images import \"$IMAGES\"/native.tar >/dev/null\n\
+            "for name in guests native; do\n\
+             ctr -n {SECOND_NAMESPACE} images import \"$IMAGES\"/$name.tar >/dev/null\n\
+             done\n\
              for namespace in default {SECOND_NAMESPACE}; do\n\
              ctr -n $namespace run --rm {image} warm-up /bin/true\n\
              done"

@@ -23,7 +23,7 @@ const CACHE: &str = "/var/lib/trireme/cache";
 
 /// The files of the cache that processes of this container have mapped, each
 /// with its inode.
-const MAPPED: &str = "for pid in $(pgrep -f 'trireme-executor init'); do \
+const MAPPED: &str = "for pid in $(pgrep -f '[t]rireme-executor init'); do \
                       awk '$6 ~ /cache\\/code/ { print $5, $6 }' /proc/$pid/maps; done | sort -u";
 
 fn clear(test: &Test<'_>) -> Result<()> {
@@ -88,7 +88,7 @@ fn twenty_first_starts_compile_once(test: &Test<'_>) -> Result<()> {
     let output = test.start(&["sh", "-c", &script])?.finish(LIMIT * 2)?.expect(0)?;
     ensure!(output.stdout.is_empty(), "{output:?}");
     let mapped = test.exec(&["sh", "-c", MAPPED])?.expect(0)?;
-    let inits = test.exec(&["pgrep", "-fc", "trireme-executor init"])?;
+    let inits = test.exec(&["pgrep", "-fc", "[t]rireme-executor init"])?;
     ensure!(inits.stdout.trim() == "20", "{inits:?}");
     // Code that was compiled a second time would have another inode.
     ensure!(mapped.stdout.lines().count() == 1, "{mapped:?}");
@@ -115,7 +115,7 @@ fn after_a_killed_compiler_the_next_one_compiles(test: &Test<'_>) -> Result<()> 
     running.close_stdin();
     let deadline = Instant::now() + LIMIT;
     while test
-        .exec(&["sh", "-c", "kill -KILL $(pgrep -f 'trireme-executor compile')"])?
+        .exec(&["sh", "-c", "kill -KILL $(pgrep -f '[t]rireme-executor compile')"])?
         .code
         != 0 {
         ensure!(Instant::now() < deadline, "no compiler was ever seen");

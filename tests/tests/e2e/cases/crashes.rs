@@ -84,7 +84,7 @@ fn a_killed_init_is_reported(test: &Test<'_>) -> Result<()> {
 fn a_killed_server_takes_its_guests_along_and_no_more(test: &Test<'_>) -> Result<()> {
     let mut running = test.start_guest(&[], &["/sleep.wasm", "60"])?;
     running.wait_for("sleeping")?;
-    test.exec(&["sh", "-c", "kill -KILL $(pgrep -f 'trireme-shim server')"])?
+    test.exec(&["sh", "-c", "kill -KILL $(pgrep -f '[t]rireme-shim server')"])?
         .expect(0)?;
     let output = running.finish(crate::command::LIMIT)?;
     ensure!(output.code == 137, "{output:?}");

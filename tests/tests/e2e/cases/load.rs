@@ -90,7 +90,7 @@ fn containerd_comes_back_to_all_its_tasks(test: &Test<'_>) -> Result<()> {
     containerd::stop(instance, Signal::KILL).context("kill containerd")?;
     let ended = || -> Result<bool> {
         let list = test.exec(&["sh", "-c", "grep -l sleep.wasm /proc/[0-9]*/cmdline | wc -l"])?;
-        let inits = test.exec(&["pgrep", "-fc", "trireme-executor init"])?;
+        let inits = test.exec(&["pgrep", "-fc", "[t]rireme-executor init"])?;
         let _ = list;
         Ok(inits.stdout.trim() == "10")
     };
@@ -138,7 +138,7 @@ fn two_containers_of_a_pod_share_a_server(test: &Test<'_>) -> Result<()> {
     let words = ["run", "-d", "--null-io", "--runtime", test.mode.runtime(), "--annotation", &pod];
     let guest = [test.mode.image(), &second, "/sleep.wasm", "60"];
     test.ctr(&[&words[..], &guest[..]].concat())?;
-    let servers = test.exec(&["pgrep", "-fc", "trireme-shim server"])?;
+    let servers = test.exec(&["pgrep", "-fc", "[t]rireme-shim server"])?;
     ensure!(servers.stdout.trim() == "1", "servers: {servers:?}");
     test.remove()?;
     test.ctr(&["task", "kill", "--signal", "SIGKILL", &second])?;

@@ -28,7 +28,7 @@ cases! {
     wasm: [
         every_platform_of_an_image_runs,
         a_component_runs,
-        text_runs_as_a_module,
+        text_is_refused_with_what_to_do,
         a_go_program_runs,
         python_runs,
         a_function_by_name_runs,
@@ -298,9 +298,14 @@ fn a_component_runs(test: &Test<'_>) -> Result<()> {
     Ok(())
 }
 
-fn text_runs_as_a_module(test: &Test<'_>) -> Result<()> {
-    let output = test.run(&[], &["/tiny.wat"])?.expect(0)?;
-    ensure!(output.stdout == "tiny\n", "{output:?}");
+fn text_is_refused_with_what_to_do(test: &Test<'_>) -> Result<()> {
+    let output = test.run(&[], &["/tiny.wat"])?.expect(1)?;
+    for words in ["/tiny.wat", "WebAssembly text", "wat2wasm"] {
+        ensure!(
+            output.stderr.contains(words),
+            "`{words}` is not told: {output:?}"
+        );
+    }
     Ok(())
 }
 

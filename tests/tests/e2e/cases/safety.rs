@@ -98,7 +98,8 @@ fn there_are_no_devices_and_no_proc(test: &Test<'_>) -> Result<()> {
             "read:/sys/kernel/notes",
             "list:/proc",
             "list:/sys",
-            "list:/dev",
+            // The mount point that the specification of `ctr` asks for.
+            "list:/dev/shm",
         ],
     )?;
     let (written, rest): (Vec<_>, Vec<_>) = lines
@@ -149,16 +150,16 @@ fn random_bytes_differ(test: &Test<'_>) -> Result<()> {
 }
 
 /// Beside stdin, stdout and stderr: what engines and the kernel need to run a guest, none of
-/// which leads to anything outside the container.
+/// which leads to anything outside the container but its own code.
 fn is_harmless(target: &str) -> bool {
-    [
-        "anon_inode:[eventpoll]",
+    const KNOWN: [&str; 5] = [
         "anon_inode:[eventfd]",
+        "anon_inode:[eventpoll]",
         "anon_inode:[signalfd]",
         "pipe:[",
-    ]
-    .iter()
-    .any(|known| target.starts_with(known))
+        "/var/lib/trireme/cache/code/",
+    ];
+    KNOWN.iter().any(|known| target.starts_with(known))
 }
 
 fn init_holds_no_other_descriptors(test: &Test<'_>) -> Result<()> {
@@ -182,7 +183,7 @@ fn init_holds_no_other_descriptors(test: &Test<'_>) -> Result<()> {
 }
 
 fn init_has_no_capabilities_left(test: &Test<'_>) -> Result<()> {
-    test.run_detached(&[], &["/sleep.wasm", "60"])?;
+    test.run_detached(&["--seccomp"], &["/sleep.wasm", "60"])?;
     let (pid, _) = test.task()?;
     let status = test
         .exec(&["cat", &format!("/proc/{pid}/status")])?
