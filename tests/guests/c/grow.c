@@ -1,17 +1,18 @@
 /* Takes and touches as many MiB of memory as its argument says, saying how many it has. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 int main(int argc, char **argv) {
     int wanted = argc > 1 ? atoi(argv[1]) : 16;
     for (int have = 1; have <= wanted; have++) {
-        char *memory = malloc(1 << 20);
+        /* Volatile, since a compiler may leave out memory that nobody reads. */
+        volatile char *memory = malloc(1 << 20);
         if (!memory) {
             fprintf(stderr, "no memory after %d MiB\n", have - 1);
             return 1;
         }
-        memset(memory, have, 1 << 20);
+        for (int page = 0; page < 1 << 20; page += 4096)
+            memory[page] = 1;
         if (have % 16 == 0 || have == wanted) {
             printf("%d MiB\n", have);
             fflush(stdout);
