@@ -4,6 +4,7 @@ SHELL := /bin/bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trireme
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 DIST := $(CACHE)/dist/bin
+CRASH := $(CACHE)/dist/crash/bin
 PREFIX ?= /usr/local
 TOOLS := $(CACHE)/tools
 HANDLERS := wasmtime wasm wasm-node
@@ -12,7 +13,7 @@ TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 STATIC := -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--build-id
 PROGRAMS := containerd-shim-trireme-v1 trireme-shim trireme-executor trireme
 
-.PHONY: help build install demo test lint bench soak hosts rust go apt clean
+.PHONY: help build build-crash install demo test lint bench soak hosts rust go apt clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -44,6 +45,19 @@ build: rust apt
 		tests/setup/place "$(CARGO_TARGET_DIR)/release/$$program" '$(DIST)'; done
 	@echo "make: built $(PROGRAMS) in $(DIST)"
 
+# The same with named crash steps, for tests: what dies there, dies on purpose.
+build-crash: build
+	@echo 'make: building the variant with crash steps'
+	@RUSTFLAGS='$(STATIC)' cargo build --quiet --release --locked --target $(TARGET) -p trireme-shim \
+		--bin trireme-shim --features crash-steps
+	@cargo build --quiet --release --locked -p trireme-executor --features crash-steps
+	@mkdir -p '$(CRASH)'
+	@tests/setup/place '$(CARGO_TARGET_DIR)/$(TARGET)/release/trireme-shim' '$(CRASH)'
+	@tests/setup/place '$(CARGO_TARGET_DIR)/release/trireme-executor' '$(CRASH)'
+	@cp -p '$(DIST)/containerd-shim-trireme-v1' '$(CRASH)/'
+	@for handler in $(HANDLERS); do \
+		ln -sf containerd-shim-trireme-v1 "$(CRASH)/containerd-shim-$$handler-v1"; done
+
 ## make install  the programs in $(DESTDIR)$(PREFIX)/bin, linked for each handler
 install: build
 	@install -d '$(DESTDIR)$(PREFIX)/bin'
@@ -65,11 +79,11 @@ lint: rust apt
 	@tests/lint
 
 ## make test     all tests
-test: build go
+test: build-crash go
 	@tests/run-all
 
 ## make soak     what is too long for every change
-soak: build go
+soak: build-crash go
 	@tests/run-all --soak
 
 ## make bench    starts side by side with other runtimes

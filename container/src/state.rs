@@ -6,7 +6,7 @@
 //! /run/trireme/<key>/.alive                      locked by the server as long as it lives
 //! /run/trireme/<key>/.starting/<id>              a task that is about to come
 //! /run/trireme/<key>/<namespace>/<id>/state.json
-//! <bundle>/trireme -> /run/trireme/<key>/<namespace>/<id>
+//! <bundle>/trireme -> /run/trireme/<key>/<namespace>/<id>, made by `start`
 //! ```
 //!
 //! `<key>` is one server: an address of containerd, a build, a configuration
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
+use trireme_core::bundle;
 
 use crate::cgroup::Cgroup;
 use crate::process::{ProcessId, kill_now};
@@ -27,8 +28,6 @@ use crate::{Doing, SysError};
 
 /// Where servers keep their state.
 pub const ROOT: &str = "/run/trireme";
-/// The name of the link from a bundle to its state.
-pub const BUNDLE_LINK: &str = "trireme";
 
 /// What is known of a container on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +69,7 @@ impl StateDir {
     /// The state that a bundle's link leads to, or `None` where it leads
     /// nowhere.
     pub fn of_bundle(bundle: &Path) -> Option<Self> {
-        fs::read_link(bundle.join(BUNDLE_LINK)).ok().map(StateDir)
+        bundle::state(bundle).map(StateDir)
     }
 
     /// The folder.
@@ -88,7 +87,7 @@ impl StateDir {
         self.0.join("state.json").exists()
     }
 
-    /// Writes the state, all of it or nothing, and links the bundle to it.
+    /// Writes the state, all of it or nothing.
     ///
     /// # Errors
     ///
@@ -101,12 +100,7 @@ impl StateDir {
             .map_err(io::Error::from)
             .doing(what)?;
         fs::write(&temporary, text).doing(what)?;
-        fs::rename(&temporary, self.0.join("state.json")).doing(what)?;
-        let link = record.bundle.join(BUNDLE_LINK);
-        match std::os::unix::fs::symlink(&self.0, &link) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            other => other.doing(|| format!("link {}", link.display())),
-        }
+        fs::rename(&temporary, self.0.join("state.json")).doing(what)
     }
 
     /// Reads the state; `None` where there is none.
@@ -253,7 +247,7 @@ mod tests {
         let state = StateDir::new(&server, "default", "one").unwrap();
         assert!(!state.exists());
         let record = record(&bundle, Vec::new());
-        state.write(&record).unwrap();
+        trireme_core::bundle::link(&bundle, state.path()).unwrap();
         state.write(&record).unwrap();
         let found = StateDir::of_bundle(&bundle).unwrap();
         assert_eq!(found, state);

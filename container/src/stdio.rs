@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 use trireme_core::plan::TerminalSize;
@@ -42,6 +42,9 @@ pub struct Streams {
     pub own: [OwnedFd; 3],
     /// Keeps standard input from ending before the client says so (CloseIO).
     pub hold: Option<OwnedFd>,
+    /// The outputs that are FIFOs: what a guest wrote before its client opened
+    /// the other end would be lost with its last writer.
+    pub outputs: Vec<OwnedFd>,
 }
 
 impl Streams {
@@ -57,7 +60,14 @@ impl Streams {
             open_output("stdout", stdout)?,
             open_output("stderr", stderr)?,
         ];
-        Ok(Streams { own, hold })
+        let outputs = own[1..]
+            .iter()
+            .filter(|fd| is_fifo(fd.as_fd()))
+            .map(OwnedFd::try_clone);
+        let outputs = outputs
+            .collect::<Result<_, _>>()
+            .doing(|| "keep the outputs".into())?;
+        Ok(Streams { own, hold, outputs })
     }
 
     /// The streams as descriptors to hand on.
@@ -163,6 +173,15 @@ fn open_input(uri: &str) -> Result<(OwnedFd, Option<OwnedFd>), StdioError> {
         .doing(what)?;
     rustix::fs::fcntl_setfl(&input, OFlags::empty()).doing(what)?;
     Ok((input.into(), Some(hold.into())))
+}
+
+/// Whether nothing that was written to a FIFO waits to be read.
+pub fn is_drained(fifo: BorrowedFd<'_>) -> bool {
+    rustix::io::ioctl_fionread(fifo).is_ok_and(|waiting| waiting == 0)
+}
+
+fn is_fifo(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
 }
 
 fn open_output(stream: &'static str, uri: &str) -> Result<OwnedFd, StdioError> {

@@ -5,6 +5,7 @@
 //! Nothing here depends on an async runtime, on protobuf or on an engine.
 
 pub mod build_id;
+pub mod bundle;
 pub mod cache;
 pub mod config;
 pub mod lifecycle;

@@ -115,6 +115,15 @@ impl Args {
         parsed.complete()
     }
 
+    /// The bundle: what the flag says, or the working directory.
+    ///
+    /// # Errors
+    ///
+    /// When there is no working directory.
+    pub fn bundle(&self) -> std::io::Result<PathBuf> {
+        self.bundle.clone().map_or_else(std::env::current_dir, Ok)
+    }
+
     fn complete(self) -> Result<Self, ArgsError> {
         if matches!(self.verb, Verb::Start | Verb::Delete) {
             for (name, value) in [("namespace", &self.namespace), ("id", &self.id)] {

@@ -5,18 +5,16 @@
 //! kept for the task is ended and removed here. The `.alive` lock says which,
 //! and holding it keeps a new server from coming up meanwhile.
 
-use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use containerd_shim_protos::shim_async::TaskClient;
-use rustix::fs::FlockOperation;
 use trireme_container::state::{self, Record, StateDir};
 use ttrpc::context;
 
 use crate::delete::{LOST, print};
-use crate::order::ALIVE;
+use crate::folder::{self, Alive};
 use crate::wire::api;
 
 /// containerd gives `delete` five seconds.
@@ -28,26 +26,43 @@ const PATIENCE: Duration = Duration::from_secs(4);
 ///
 /// When something does not end or cannot be removed in time.
 pub fn main(bundle: &Path) -> Result<()> {
+    let lost = || print(0, LOST, SystemTime::now());
     let Some(state) = StateDir::of_bundle(bundle) else {
-        return print(0, LOST, SystemTime::now());
+        return lost();
     };
     let server = state
         .server()
         .context("the bundle's link leads to no state")?;
-    let alive = OpenOptions::new().write(true).open(server.join(ALIVE));
-    let held = alive.as_ref().is_ok_and(|alive| {
-        rustix::fs::flock(alive, FlockOperation::NonBlockingLockExclusive).is_err()
-    });
-    if held {
-        return ask(bundle, &state);
-    }
+    let Some(lock) = folder::lock(server)? else {
+        return lost();
+    };
+    let _alive = match folder::alive(server)? {
+        Alive::Free(alive) => alive,
+        Alive::Held => {
+            drop(lock);
+            return ask(bundle, &state);
+        }
+    };
     let deadline = Instant::now() + PATIENCE;
     let record = state::clean(&state, deadline)?;
     if let Some(record) = &record {
         clean_members(server, record, deadline)?;
     }
+    if state::all(server)?.is_empty() {
+        remove_server(server, bundle)?;
+    }
     let pid = record.and_then(|record| record.processes.first().map(|process| process.pid));
     print(pid.map_or(0, i32::unsigned_abs), LOST, SystemTime::now())
+}
+
+/// Removes what a server that died had for itself.
+fn remove_server(server: &Path, bundle: &Path) -> Result<()> {
+    if let Ok(address) = std::fs::read_to_string(bundle.join("address"))
+        && let Some(socket) = address.trim().strip_prefix("unix://")
+    {
+        let _ = std::fs::remove_file(socket);
+    }
+    std::fs::remove_dir_all(server).with_context(|| format!("cannot remove {}", server.display()))
 }
 
 /// containerd runs no `delete` for the members of a pod that it reached by the

@@ -7,14 +7,17 @@
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use containerd_shim_protos::protobuf::{Message, MessageField};
 
+use trireme_core::bundle;
+
 use crate::args::Args;
+use crate::folder::{self, Alive};
 use crate::install;
 use crate::wire::{api, timestamp};
 
@@ -27,11 +30,12 @@ pub const LOST: u32 = 137;
 ///
 /// When the rest cannot be removed.
 pub fn run(args: &Args) -> Result<()> {
-    let bundle = match &args.bundle {
-        Some(bundle) => bundle.clone(),
-        None => std::env::current_dir().context("cannot tell the bundle")?,
+    let bundle = args.bundle().context("cannot tell the bundle")?;
+    let left = match bundle::state(&bundle) {
+        Some(state) => is_left(&state).context("cannot look at the task's state")?,
+        None => false,
     };
-    if !has_state(&bundle) {
+    if !left {
         return print(0, LOST, SystemTime::now());
     }
     let program = install::beside(install::SERVER)?;
@@ -39,9 +43,19 @@ pub fn run(args: &Args) -> Result<()> {
     Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 
-fn has_state(bundle: &Path) -> bool {
-    let link: io::Result<PathBuf> = std::fs::read_link(bundle.join("trireme"));
-    link.is_ok_and(|state| state.join("state.json").exists())
+/// Whether there is anything to clean up: the task's state, or the folder of a
+/// server that died before it had any.
+fn is_left(state: &Path) -> io::Result<bool> {
+    if state.join("state.json").exists() {
+        return Ok(true);
+    }
+    let Some(server) = state.parent().and_then(Path::parent) else {
+        return Ok(false);
+    };
+    match folder::lock(server)? {
+        None => Ok(false),
+        Some(_lock) => Ok(matches!(folder::alive(server)?, Alive::Free(_))),
+    }
 }
 
 /// Prints what is known of a task's end.

@@ -9,6 +9,7 @@ pub mod args;
 #[cfg(feature = "server")]
 pub mod cleanup;
 pub mod delete;
+pub mod folder;
 pub mod info;
 pub mod install;
 pub mod order;

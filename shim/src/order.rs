@@ -13,14 +13,6 @@ pub const ORDER_FD: i32 = 4;
 /// The descriptor of the file whose lock says that the server lives.
 pub const ALIVE_FD: i32 = 5;
 
-/// In a server's folder: locked while a server is looked for, or leaves. The
-/// names begin with a dot, which no namespace of containerd does.
-pub const LOCK: &str = ".lock";
-/// In a server's folder: locked by the server as long as it lives.
-pub const ALIVE: &str = ".alive";
-/// In a server's folder: a file for each task that `start` has announced.
-pub const STARTING: &str = ".starting";
-
 /// All that a server needs to know; it reads no configuration of its own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Order {

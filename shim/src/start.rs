@@ -5,25 +5,26 @@
 //! lock, makes one connection or one process, and ends.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::fs::{FlockOperation, MemfdFlags};
+use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 use sha2::{Digest, Sha256};
 use trireme_core::config::{Config, RuntimeOptions, Selected, ServerMode, handler_from_program};
-use trireme_core::spec;
+use trireme_core::{bundle, spec};
 
 use crate::args::Args;
+use crate::folder::{self, Alive, STARTING};
 use crate::install;
-use crate::order::{ALIVE, ALIVE_FD, LISTENER_FD, LOCK, ORDER_FD, Order, STARTING};
+use crate::order::{ALIVE_FD, LISTENER_FD, ORDER_FD, Order};
 use crate::wire::bootstrap::{self, Input};
 use crate::wire::options;
 
@@ -47,14 +48,13 @@ pub fn run(args: &Args) -> Result<()> {
         .read_to_end(&mut bytes)
         .context("cannot read standard input")?;
     let input = bootstrap::parse(&bytes, &args.id, &args.namespace)?;
-    let bundle = match &args.bundle {
-        Some(bundle) => bundle.clone(),
-        None => std::env::current_dir().context("cannot tell the bundle")?,
-    };
-    let order = order(args, &input, &bundle)?;
+    let folder = args.bundle()?;
+    let order = order(args, &input, &folder)?;
     let address = format!("unix://{}", order.socket.display());
+    let state = order.dir.join(&order.namespace).join(&args.id);
+    bundle::link(&folder, &state).context("cannot write to the bundle")?;
     serve(&order, &args.id)?;
-    fs::write(bundle.join("address"), &address)
+    fs::write(folder.join("address"), &address)
         .context("cannot write the bundle's address file")?;
     io::stdout().write_all(&bootstrap::reply(&address, input.structured))?;
     Ok(())
@@ -163,12 +163,11 @@ fn events_address(args: &Args, input: &Input) -> String {
 /// listens takes connections before its server runs, and a server that lives
 /// does not leave while a start is announced.
 fn serve(order: &Order, id: &str) -> Result<()> {
-    let _lock = lock(&order.dir)?;
-    let alive = open(&order.dir.join(ALIVE))?;
-    match rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => spawn(order, alive),
-        Err(rustix::io::Errno::WOULDBLOCK) => announce(&order.dir, id),
-        Err(error) => Err(error).context("cannot lock the server's folder"),
+    let what = || format!("cannot lock {}", order.dir.display());
+    let _lock = folder::lock_or_make(&order.dir).with_context(what)?;
+    match folder::alive(&order.dir).with_context(what)? {
+        Alive::Free(alive) => spawn(order, alive),
+        Alive::Held => announce(&order.dir, id),
     }
 }
 
@@ -178,45 +177,6 @@ fn announce(dir: &Path, id: &str) -> Result<()> {
     fs::create_dir_all(&starting)
         .and_then(|()| fs::write(starting.join(id), ""))
         .with_context(|| format!("cannot write to {}", starting.display()))
-}
-
-/// Locks the server's folder, making it where it is missing. A server that
-/// leaves removes it, so the lock counts only if the folder still has it.
-fn lock(dir: &Path) -> Result<File> {
-    loop {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .with_context(|| format!("cannot make {}", dir.display()))?;
-        let path = dir.join(LOCK);
-        let file = match open(&path) {
-            Err(error) if is_missing(&error) => continue,
-            other => other?,
-        };
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)
-            .with_context(|| format!("cannot lock {}", path.display()))?;
-        let held = file.metadata()?.ino();
-        if fs::metadata(&path).is_ok_and(|there| there.ino() == held) {
-            return Ok(file);
-        }
-    }
-}
-
-fn is_missing(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
-}
-
-fn open(path: &Path) -> Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("cannot open {}", path.display()))
 }
 
 /// Starts the server with its socket listening already. The lock on `alive`

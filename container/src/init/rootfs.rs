@@ -23,7 +23,9 @@ pub struct Tree {
     /// numbers are those of one file system.
     layers: Option<u64>,
     overlay: bool,
-    mounts: File,
+    /// The host's /proc, for one look at the container's mounts once the
+    /// host's are gone.
+    proc: OwnedFd,
 }
 
 impl Tree {
@@ -68,8 +70,7 @@ impl Tree {
         for read_only in &plan.readonly_paths {
             make_read_only(root.as_fd(), Path::new(read_only))?;
         }
-        let mounts =
-            File::open("/proc/self/mountinfo").doing(|| "open /proc/self/mountinfo".into())?;
+        let proc = open_path(Path::new("/proc"))?;
         let overlay = plan.root.mounts.last().is_some_and(|mount| {
             matches!(&mount.kind, trireme_core::plan::MountKind::Filesystem { fstype, .. } if fstype == "overlay")
         });
@@ -77,7 +78,7 @@ impl Tree {
             root,
             layers: layers_device(plan),
             overlay,
-            mounts,
+            proc,
         })
     }
 
@@ -135,7 +136,7 @@ impl Tree {
         rustix::process::pivot_root(c".", c".").doing(what)?;
         rustix::mount::unmount(c".", UnmountFlags::DETACH).doing(what)?;
         rustix::process::chdir(c"/").doing(what)?;
-        refuse_kernel_filesystems(self.mounts)?;
+        refuse_kernel_filesystems(self.proc)?;
         let root = open_path(Path::new("/"))?;
         let harmless = Attributes {
             set: attr::NODEV | attr::NOSUID | attr::NOEXEC,
@@ -204,14 +205,13 @@ fn make_read_only(root: BorrowedFd<'_>, path: &Path) -> Result<(), SysError> {
     mounting::attach(copy.as_fd(), target.as_fd()).doing(what)
 }
 
-/// Looks at every mount of the tree, binds of binds included. `mounts` was
-/// opened while /proc was in reach and is read only now, when the host's
-/// mounts are gone from it.
-fn refuse_kernel_filesystems(mut mounts: File) -> Result<(), InitError> {
-    let mut text = String::new();
-    mounts
-        .read_to_string(&mut text)
-        .doing(|| "read the container's mounts".into())?;
+/// Looks at every mount of the tree, binds of binds included. The list holds
+/// the mounts below the root that the process has when it opens the list.
+fn refuse_kernel_filesystems(proc: OwnedFd) -> Result<(), InitError> {
+    let what = || "read the container's mounts".to_owned();
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let list = rustix::fs::openat(&proc, "self/mountinfo", flags, Mode::empty()).doing(what)?;
+    let text = std::io::read_to_string(File::from(list)).doing(what)?;
     let forbidden = text.lines().find_map(|line| {
         let (mount, filesystem) = line.split_once(" - ")?;
         let fstype = filesystem.split(' ').next()?;

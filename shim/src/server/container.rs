@@ -27,7 +27,10 @@ use crate::wire::events::Event;
 
 /// How long the kernel may take to let go of a cgroup, or to freeze one.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The pause between two looks at a cgroup.
+/// How long a client may take to open and read the outputs of a container that
+/// has ended.
+const LATE_READER: Duration = Duration::from_millis(500);
+/// The pause between two looks at a cgroup or a FIFO.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The streams as the client named them.
@@ -57,6 +60,7 @@ pub struct Container {
     pub(super) link: Mutex<Option<Link>>,
     pub(super) state: watch::Sender<State>,
     pub(super) hold: Mutex<Option<OwnedFd>>,
+    pub(super) outputs: Mutex<Vec<OwnedFd>>,
     pub(super) terminal: Option<Terminal>,
     pub(super) state_dir: StateDir,
     pub(super) hooks: Hooks,
@@ -213,6 +217,19 @@ impl Container {
         Ok(exit)
     }
 
+    /// Keeps what the guest has written until its client has opened the other
+    /// end and read it. A client that is not there any more is not waited for
+    /// long: the end of the output is part of the container's end.
+    async fn let_go_of_outputs(&self) {
+        let outputs = std::mem::take(&mut *lock(&self.outputs));
+        let read = async {
+            while !outputs.iter().all(|fifo| stdio::is_drained(fifo.as_fd())) {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        let _ = tokio::time::timeout(LATE_READER, read).await;
+    }
+
     /// Sees init to its end and tells the world.
     pub async fn watch(self: Arc<Self>, events: Events) {
         let status = match ended(&self.child).await {
@@ -230,6 +247,7 @@ impl Container {
         if let Some(terminal) = &self.terminal {
             terminal.drain().await;
         }
+        self.let_go_of_outputs().await;
         self.close_stdin();
         self.state.send_modify(|state| *state = state.ended(exit));
         if self.cgroup.oom_kills() > 0 {

@@ -1,7 +1,7 @@
 //! Making a container: everything between a Create request and its answer.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -316,7 +316,11 @@ impl Made {
             record,
             log,
         } = site;
-        let ServerStreams { hold, terminal } = self.streams;
+        let ServerStreams {
+            hold,
+            outputs,
+            terminal,
+        } = self.streams;
         let [cgroup, _]: [Cgroup; 2] = record
             .cgroups
             .try_into()
@@ -335,6 +339,7 @@ impl Made {
             link: Mutex::new(Some(self.link)),
             state: watch::Sender::new(State::Created),
             hold: Mutex::new(hold),
+            outputs: Mutex::new(outputs),
             terminal,
             state_dir,
             hooks: self.hooks,
@@ -352,7 +357,8 @@ enum GuestStreams {
 
 /// What the server keeps of them.
 struct ServerStreams {
-    hold: Option<std::os::fd::OwnedFd>,
+    hold: Option<OwnedFd>,
+    outputs: Vec<OwnedFd>,
     terminal: Option<Terminal>,
 }
 
@@ -384,10 +390,12 @@ impl GuestStreams {
         match self {
             GuestStreams::Plain(streams) => ServerStreams {
                 hold: streams.hold,
+                outputs: streams.outputs,
                 terminal: None,
             },
             GuestStreams::Terminal { terminal, .. } => ServerStreams {
                 hold: None,
+                outputs: Vec::new(),
                 terminal: Some(terminal),
             },
         }

@@ -65,6 +65,20 @@ impl ServiceError {
 
 impl From<ServiceError> for ttrpc::Error {
     fn from(error: ServiceError) -> Self {
-        ttrpc::Error::RpcStatus(ttrpc::get_status(error.code(), message::of(&error)))
+        let code = error.code();
+        let message = format!("{}{}", message::of(&error), class(code));
+        ttrpc::Error::RpcStatus(ttrpc::get_status(code, message))
+    }
+}
+
+/// What Go's shims end a message with (containerd/errdefs `errgrpc`); clients
+/// take it off again when they have read the status.
+fn class(code: Code) -> &'static str {
+    match code {
+        Code::NOT_FOUND => ": not found",
+        Code::ALREADY_EXISTS => ": already exists",
+        Code::UNIMPLEMENTED => ": not implemented",
+        Code::INVALID_ARGUMENT => ": invalid argument",
+        _ => "",
     }
 }

@@ -5,16 +5,16 @@
 //! the lock of its folder, under which `start` announces a task: one that is
 //! announced keeps it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::FlockOperation;
 use tokio::time::Instant;
 
 use super::service::Service;
-use crate::order::{LOCK, Order, STARTING};
+use crate::folder::{self, STARTING};
+use crate::order::Order;
 
 /// How long an announced task may take to come.
 const ANNOUNCED: Duration = Duration::from_secs(10);
@@ -49,23 +49,18 @@ pub async fn until_left(service: &Arc<Service>) {
 
 /// Removes the socket and the folder unless somebody is about to need them.
 fn try_leave(order: &Order) -> bool {
-    let Ok(lock) = lock(&order.dir) else {
-        return true;
+    let _lock = match folder::try_lock(&order.dir) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return false,
+        // Somebody has removed the folder, and the socket is of no use.
+        Err(_) => return true,
     };
-    if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
-        || is_announced(&order.dir)
-    {
+    if is_announced(&order.dir) {
         return false;
     }
     let _ = fs::remove_file(&order.socket);
     let _ = fs::remove_dir_all(&order.dir);
-    // The next start makes a folder and a lock of its own.
-    drop(lock);
     true
-}
-
-fn lock(dir: &Path) -> std::io::Result<File> {
-    OpenOptions::new().write(true).open(dir.join(LOCK))
 }
 
 fn is_announced(dir: &Path) -> bool {

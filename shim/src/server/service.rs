@@ -22,8 +22,9 @@ use super::container::{Container, lock};
 use super::create::Maker;
 use super::error::ServiceError;
 use super::events::Events;
+use crate::folder::STARTING;
 use crate::install;
-use crate::order::{Order, STARTING};
+use crate::order::Order;
 use crate::wire::api::{self, Empty};
 use crate::wire::events::{Event, task_events};
 use crate::wire::{stats, timestamp};
@@ -321,8 +322,9 @@ impl Task for Tasks {
     async fn checkpoint(
         &self,
         _: &TtrpcContext,
-        _: api::CheckpointTaskRequest,
+        request: api::CheckpointTaskRequest,
     ) -> ttrpc::Result<Empty> {
+        self.0.get(&request.id)?;
         Err(ServiceError::Unimplemented("a Wasm guest cannot be checkpointed".into()).into())
     }
 
@@ -333,7 +335,12 @@ impl Task for Tasks {
         Ok(Empty::new())
     }
 
-    async fn exec(&self, _: &TtrpcContext, _: api::ExecProcessRequest) -> ttrpc::Result<Empty> {
+    async fn exec(
+        &self,
+        _: &TtrpcContext,
+        request: api::ExecProcessRequest,
+    ) -> ttrpc::Result<Empty> {
+        self.0.get(&request.id)?;
         let reason = "exec into a Wasm container is not supported";
         Err(ServiceError::Unimplemented(reason.into()).into())
     }

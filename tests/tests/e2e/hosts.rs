@@ -33,6 +33,15 @@ impl Host {
         command
     }
 
+    /// Has `tests/host` do something to the host's daemon.
+    pub fn act(&self, action: &str) -> Result<()> {
+        let words = [self.instance.name(), action];
+        match Command::new(PROGRAM).args(words).status()?.success() {
+            true => Ok(()),
+            false => bail!("tests/host {} failed", words.join(" ")),
+        }
+    }
+
     /// The last lines of containerd's log.
     pub fn log_tail(&self) -> String {
         containerd::tail(&self.instance, 0, 25)

@@ -55,6 +55,21 @@ fn run_on(host: &Host, mode: Mode, case: &Case) -> Result<()> {
 }
 
 impl Test<'_> {
+    /// Ends containerd as `kill -9` does.
+    pub fn kill_containerd(&self) -> Result<()> {
+        self.host.act("--stop-containerd")
+    }
+
+    /// Starts containerd again over the same state.
+    pub fn start_containerd(&self) -> Result<()> {
+        self.host.act("--start-containerd")
+    }
+
+    /// The end of containerd's log.
+    pub fn log(&self) -> String {
+        self.host.log_tail()
+    }
+
     /// Starts a command in the host.
     pub fn start(&self, words: &[&str]) -> Result<Running> {
         Running::start(&mut self.host.command(words))

@@ -47,7 +47,10 @@ fn the_second_start_maps_cached_code(test: &Test<'_>) -> Result<()> {
     let mut running = test.start_guest(&[], &["/sleep.wasm", "60"])?;
     running.wait_for("sleeping")?;
     let mapped = test.exec(&["sh", "-c", MAPPED])?.expect(0)?;
-    ensure!(mapped.stdout.lines().count() == 1, "one file is mapped: {mapped:?}");
+    ensure!(
+        mapped.stdout.lines().count() == 1,
+        "one file is mapped: {mapped:?}"
+    );
     test.ctr(&["task", "kill", "--signal", "SIGKILL", &test.id])?;
     running.finish(LIMIT)?.expect(137)?;
     Ok(())
@@ -85,7 +88,10 @@ fn twenty_first_starts_compile_once(test: &Test<'_>) -> Result<()> {
         test.mode.image(),
         test.id
     );
-    let output = test.start(&["sh", "-c", &script])?.finish(LIMIT * 2)?.expect(0)?;
+    let output = test
+        .start(&["sh", "-c", &script])?
+        .finish(LIMIT * 2)?
+        .expect(0)?;
     ensure!(output.stdout.is_empty(), "{output:?}");
     let mapped = test.exec(&["sh", "-c", MAPPED])?.expect(0)?;
     let inits = test.exec(&["pgrep", "-fc", "[t]rireme-executor init"])?;
@@ -103,7 +109,10 @@ fn a_full_disk_runs_uncached_with_a_warning(test: &Test<'_>) -> Result<()> {
     test.exec(&["umount", CACHE])?.expect(0)?;
     result?;
     let log = test.log();
-    ensure!(log.contains("running uncached") && log.contains("No space left"), "{log}");
+    ensure!(
+        log.contains("running uncached") && log.contains("No space left"),
+        "{log}"
+    );
     test.next_container_runs()
 }
 
@@ -115,9 +124,14 @@ fn after_a_killed_compiler_the_next_one_compiles(test: &Test<'_>) -> Result<()> 
     running.close_stdin();
     let deadline = Instant::now() + LIMIT;
     while test
-        .exec(&["sh", "-c", "kill -KILL $(pgrep -f '[t]rireme-executor compile')"])?
+        .exec(&[
+            "sh",
+            "-c",
+            "kill -KILL $(pgrep -f '[t]rireme-executor compile')",
+        ])?
         .code
-        != 0 {
+        != 0
+    {
         ensure!(Instant::now() < deadline, "no compiler was ever seen");
     }
     let output = running.finish(LIMIT)?;
@@ -128,7 +142,10 @@ fn after_a_killed_compiler_the_next_one_compiles(test: &Test<'_>) -> Result<()> 
     let locks = format!("flock -n {CACHE}/lock/* true 2>&1");
     let free = test.exec(&["sh", "-c", &locks])?;
     ensure!(!free.stdout.contains("failed"), "{free:?}");
-    let again = test.start(&[&words[..], &guest[..]].concat())?.finish(LIMIT)?.expect(0)?;
+    let again = test
+        .start(&[&words[..], &guest[..]].concat())?
+        .finish(LIMIT)?
+        .expect(0)?;
     ensure!(again.stdout.contains("Python 3"), "{again:?}");
     Ok(())
 }

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use rustix::process::Signal;
-use trireme_tests::host::containerd;
+use anyhow::{Result, ensure};
 
 use super::cases;
 use crate::command::LIMIT;
@@ -38,7 +36,10 @@ fn fifty_in_parallel_end_with_their_own_codes(test: &Test<'_>) -> Result<()> {
         test.mode.image(),
         test.id
     );
-    let output = test.start(&["sh", "-c", &script])?.finish(LONG)?.expect(0)?;
+    let output = test
+        .start(&["sh", "-c", &script])?
+        .finish(LONG)?
+        .expect(0)?;
     let right = output
         .stdout
         .lines()
@@ -59,7 +60,9 @@ fn many_in_a_row_end_with_their_own_codes(test: &Test<'_>) -> Result<()> {
         test.mode.image(),
         test.id
     );
-    test.start(&["sh", "-c", &script])?.finish(LONG)?.expect(0)?;
+    test.start(&["sh", "-c", &script])?
+        .finish(LONG)?
+        .expect(0)?;
     Ok(())
 }
 
@@ -86,19 +89,16 @@ fn containerd_comes_back_to_all_its_tasks(test: &Test<'_>) -> Result<()> {
     for n in 10..15 {
         run(n, "3")?;
     }
-    let instance = test.instance();
-    containerd::stop(instance, Signal::KILL).context("kill containerd")?;
+    test.kill_containerd()?;
     let ended = || -> Result<bool> {
-        let list = test.exec(&["sh", "-c", "grep -l sleep.wasm /proc/[0-9]*/cmdline | wc -l"])?;
         let inits = test.exec(&["pgrep", "-fc", "[t]rireme-executor init"])?;
-        let _ = list;
         Ok(inits.stdout.trim() == "10")
     };
     let deadline = Instant::now() + LIMIT;
     while !ended()? {
         ensure!(Instant::now() < deadline, "the short guests did not end");
     }
-    containerd::start(instance).context("start containerd")?;
+    test.start_containerd()?;
     for n in 10..15 {
         let id = id(n);
         let output = test.exec(&["ctr", "task", "delete", &id])?;
@@ -135,7 +135,15 @@ fn two_containers_of_a_pod_share_a_server(test: &Test<'_>) -> Result<()> {
     let pod = format!("io.kubernetes.cri.sandbox-id={}", test.id);
     let second = format!("{}-second", test.id);
     test.run_detached(&["--annotation", &pod], &["/sleep.wasm", "60"])?;
-    let words = ["run", "-d", "--null-io", "--runtime", test.mode.runtime(), "--annotation", &pod];
+    let words = [
+        "run",
+        "-d",
+        "--null-io",
+        "--runtime",
+        test.mode.runtime(),
+        "--annotation",
+        &pod,
+    ];
     let guest = [test.mode.image(), &second, "/sleep.wasm", "60"];
     test.ctr(&[&words[..], &guest[..]].concat())?;
     let servers = test.exec(&["pgrep", "-fc", "[t]rireme-shim server"])?;

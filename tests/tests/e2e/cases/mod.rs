@@ -1,6 +1,10 @@
 //! All cases.
 
+mod cache;
+mod crashes;
 mod failures;
+mod load;
+mod programs;
 mod run;
 mod safety;
 mod signals;
@@ -39,6 +43,10 @@ pub fn all() -> impl Iterator<Item = Case> {
         signals::CASES,
         failures::CASES,
         safety::CASES,
+        programs::CASES,
+        cache::CASES,
+        crashes::CASES,
+        load::CASES,
     ]
     .concat()
     .into_iter()

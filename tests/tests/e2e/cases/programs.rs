@@ -18,8 +18,18 @@ cases! {
 }
 
 fn python(test: &Test<'_>, flags: &[&str], script: &str) -> Result<crate::command::Output> {
-    let words = [&["ctr", "run", "--rm", "--runtime", test.mode.runtime()], flags].concat();
-    let guest = ["trireme.test/python:latest", &test.id, "/python.wasm", "-c", script];
+    let words = [
+        &["ctr", "run", "--rm", "--runtime", test.mode.runtime()],
+        flags,
+    ]
+    .concat();
+    let guest = [
+        "trireme.test/python:latest",
+        &test.id,
+        "/python.wasm",
+        "-c",
+        script,
+    ];
     let mut running = test.start(&[words, guest.to_vec()].concat())?;
     running.close_stdin();
     running.finish(LIMIT)
@@ -46,14 +56,20 @@ fn python_reads_and_writes_files(test: &Test<'_>) -> Result<()> {
 
 fn a_go_program_runs(test: &Test<'_>) -> Result<()> {
     let output = test
-        .run_of(test.mode.runtime(), "trireme.test/go:latest", &["/go.wasm", "one", "two"])?
+        .run_of(
+            test.mode.runtime(),
+            "trireme.test/go:latest",
+            &["/go.wasm", "one", "two"],
+        )?
         .expect(0)?;
     ensure!(output.stdout == "go gogo gogogo gogogogo 3\n", "{output:?}");
     Ok(())
 }
 
 fn a_c_program_lists_a_folder(test: &Test<'_>) -> Result<()> {
-    let output = test.run(&[], &["/files.wasm", "read:/where.txt"])?.expect(0)?;
+    let output = test
+        .run(&[], &["/files.wasm", "read:/where.txt"])?
+        .expect(0)?;
     ensure!(output.stdout.contains("in the root folder"), "{output:?}");
     Ok(())
 }
@@ -66,9 +82,18 @@ fn a_component_runs_from_every_platform(test: &Test<'_>) -> Result<()> {
             "wasi-wasm32" => &["--platform", "wasi/wasm32"],
             _ => &[],
         };
-        let words = [&["ctr", "run", "--rm", "--runtime", test.mode.runtime()], flags].concat();
-        let output = test.exec(&[words, vec![&image, &test.id]].concat())?.expect(0)?;
-        ensure!(output.stdout == "hello from the guest\n", "{platform}: {output:?}");
+        let words = [
+            &["ctr", "run", "--rm", "--runtime", test.mode.runtime()],
+            flags,
+        ]
+        .concat();
+        let output = test
+            .exec(&[words, vec![&image, &test.id]].concat())?
+            .expect(0)?;
+        ensure!(
+            output.stdout == "hello from the guest\n",
+            "{platform}: {output:?}"
+        );
     }
     Ok(())
 }
