@@ -242,14 +242,14 @@ mod tests {
     #[test]
     fn state_is_found_again_through_the_bundle() {
         let dir = tempfile::tempdir().unwrap();
-        let (server, bundle) = (dir.path().join("server"), dir.path().join("bundle"));
-        fs::create_dir(&bundle).unwrap();
+        let (server, folder) = (dir.path().join("server"), dir.path().join("bundle"));
+        fs::create_dir(&folder).unwrap();
         let state = StateDir::new(&server, "default", "one").unwrap();
         assert!(!state.exists());
-        let record = record(&bundle, Vec::new());
-        trireme_core::bundle::link(&bundle, state.path()).unwrap();
+        let record = record(&folder, Vec::new());
+        bundle::link(&folder, state.path()).unwrap();
         state.write(&record).unwrap();
-        let found = StateDir::of_bundle(&bundle).unwrap();
+        let found = StateDir::of_bundle(&folder).unwrap();
         assert_eq!(found, state);
         assert_eq!(found.read().unwrap(), Some(record));
         assert_eq!(found.server(), Some(server.as_path()));

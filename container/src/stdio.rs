@@ -237,7 +237,7 @@ mod tests {
         rustix::fs::mknodat(
             rustix::fs::CWD,
             &path,
-            rustix::fs::FileType::Fifo,
+            FileType::Fifo,
             rustix::fs::Mode::from_raw_mode(0o600),
             0,
         )
