@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use trireme_tests::protocol::recorder::{self, Recorder};
+use trireme_tests::protocol::recorder::{Recorder, wrapper};
 
 fn main() -> ExitCode {
     match run() {
@@ -25,7 +25,7 @@ fn run() -> Result<i32> {
         bail!("run without a name");
     };
     if program.contains("containerd-shim-") {
-        return recorder::wrap(args);
+        return wrapper::run(args);
     }
     let [shim, folder, name] = args else {
         bail!("usage: trireme-record SHIM FOLDER NAME");

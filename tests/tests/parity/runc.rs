@@ -39,9 +39,8 @@ pub fn observe(kind: &str) -> Result<Table> {
     let socket = start(&first, &events, is_structured)?;
     let service = if is_structured { TASK_V3 } else { TASK_V2 };
     let mut client = Client::connect(&socket, service)?;
-    let table = states::observe(&mut client, bundle)?;
-    client.call("Shutdown", &json!({ "id": FIRST }))?;
-    Ok(table)
+    // The shim goes with its host.
+    states::observe(&mut client, bundle)
 }
 
 fn start(bundle: &Path, events: &Path, is_structured: bool) -> Result<PathBuf> {

@@ -1,0 +1,30 @@
+//! The server without containerd and without engines: transcripts of real containerds are
+//! replayed to it, and every method is called in every state.
+//!
+//! The server is the real program. Its executor is this very program under another name
+//! ([`executor`]), so that guests do as they are told and nothing has to be compiled. Namespaces
+//! and cgroups are real, which needs root.
+
+mod executor;
+mod replay;
+mod server;
+mod states;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let program = std::env::args().next().unwrap_or_default();
+    if program == trireme_shim::install::EXECUTOR {
+        return executor::main();
+    }
+    let arguments = Arguments::from_args();
+    if !arguments.list && !rustix::process::geteuid().is_root() {
+        eprintln!("protocol: these tests make namespaces and cgroups: run them as root");
+        return ExitCode::FAILURE;
+    }
+    let mut trials = replay::trials();
+    trials.extend(states::trials());
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

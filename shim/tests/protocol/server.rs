@@ -1,0 +1,215 @@
+//! A server as `start` makes it, in a folder of its own.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Seek, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::fs::{FileType, FlockOperation, MemfdFlags, Mode};
+use rustix::io::FdFlags;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use trireme_container::state;
+use trireme_core::config::{Config, ServerMode};
+use trireme_shim::folder::{ALIVE, LOCK};
+use trireme_shim::install::{EXECUTOR, SERVER};
+use trireme_shim::order::{ALIVE_FD, LISTENER_FD, ORDER_FD, Order};
+use trireme_tests::protocol::events::Events;
+
+use crate::executor::END;
+
+const CLEAN_LIMIT: Duration = Duration::from_secs(10);
+
+/// A server that runs, the events it sends, and a folder for both that goes with them.
+pub struct Server {
+    folder: TempDir,
+    child: Child,
+    /// What it sends to containerd.
+    pub events: Events,
+}
+
+impl Server {
+    /// Starts a server of a pod in the namespace `default`.
+    pub fn start() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path();
+        install(path)?;
+        for name in ["server", "tasks", "fifo"] {
+            fs::create_dir(path.join(name))?;
+        }
+        let events = Events::listen(&path.join("events.sock"))?;
+        let child = spawn(path, &order(path)?)?;
+        Ok(Self {
+            folder,
+            child,
+            events,
+        })
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("server.sock")
+    }
+
+    /// The folder of the bundles.
+    pub fn tasks(&self) -> PathBuf {
+        self.folder.path().join("tasks")
+    }
+
+    /// The folder of the clients' FIFOs.
+    pub fn fifos(&self) -> PathBuf {
+        self.folder.path().join("fifo")
+    }
+
+    /// Makes a bundle of a specification. Its cgroup is one that no container has.
+    pub fn bundle(&self, id: &str, mut config: Value) -> Result<PathBuf> {
+        let bundle = self.tasks().join(id);
+        fs::create_dir_all(bundle.join("rootfs"))?;
+        let cgroup = format!("/trireme-test-{}-{id}", self.child.id());
+        config["linux"]["cgroupsPath"] = json!(cgroup);
+        fs::write(bundle.join("config.json"), config.to_string())?;
+        if !bundle.join(END).exists() {
+            fifo(&bundle.join(END))?;
+        }
+        Ok(bundle)
+    }
+
+    /// Lets a guest end by itself.
+    pub fn end(&self, id: &str) -> Result<()> {
+        // One that is open for reading as well needs no reader yet, and is one's writer at once;
+        // it stays until the guest has opened its own end.
+        let end = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.tasks().join(id).join(END))?;
+        std::mem::forget(end);
+        Ok(())
+    }
+
+    /// Waits for the server to leave by itself.
+    pub fn left(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "the server is still there after {limit:?}"
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let deadline = Instant::now() + CLEAN_LIMIT;
+        let server = self.folder.path().join("server");
+        for left in state::all(&server).unwrap_or_default() {
+            if let Err(error) = state::clean(&left, deadline) {
+                eprintln!("protocol: {}: {error}", left.path().display());
+            }
+        }
+    }
+}
+
+/// Makes a FIFO.
+pub fn fifo(path: &Path) -> Result<()> {
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        path,
+        FileType::Fifo,
+        Mode::RUSR | Mode::WUSR,
+        0,
+    )
+    .with_context(|| format!("make the FIFO {}", path.display()))
+}
+
+/// The server looks for the executor beside itself.
+fn install(folder: &Path) -> Result<()> {
+    let copy = |from: &Path, name: &str| -> Result<()> {
+        let to = folder.join(name);
+        if fs::hard_link(from, &to).is_err() {
+            fs::copy(from, &to).with_context(|| format!("copy {}", from.display()))?;
+        }
+        Ok(())
+    };
+    copy(Path::new(env!("CARGO_BIN_EXE_trireme-shim")), SERVER)?;
+    copy(&std::env::current_exe()?, EXECUTOR)
+}
+
+fn order(folder: &Path) -> Result<Order> {
+    let config = Config::default();
+    let selected = config.handler("wasmtime", None)?;
+    Ok(Order {
+        dir: folder.join("server"),
+        socket: folder.join("server.sock"),
+        events: folder.join("events.sock").display().to_string(),
+        namespace: "default".into(),
+        mode: ServerMode::PerPod,
+        engine: selected.engine_choice(),
+        network: selected.handler.network,
+        limits: selected.handler.limits,
+        cache: config.cache,
+        server: config.server,
+        debug: true,
+    })
+}
+
+/// The descriptors are handed over as `start` does it.
+fn spawn(folder: &Path, order: &Order) -> Result<Child> {
+    let listener = UnixListener::bind(&order.socket)?;
+    let mut memory = File::from(rustix::fs::memfd_create("order", MemfdFlags::CLOEXEC)?);
+    memory.write_all(&serde_json::to_vec(order)?)?;
+    memory.rewind()?;
+    File::create(order.dir.join(LOCK))?;
+    let alive = OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(order.dir.join(ALIVE))?;
+    rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive)?;
+    let fds = [
+        (listener.as_raw_fd(), LISTENER_FD),
+        (memory.as_raw_fd(), ORDER_FD),
+        (alive.as_raw_fd(), ALIVE_FD),
+    ];
+    let mut command = Command::new(folder.join(SERVER));
+    command
+        .arg("server")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .current_dir("/");
+    // SAFETY: only system calls on descriptors that this process holds open until the child has
+    // its own.
+    unsafe { command.pre_exec(move || hand_over(&fds)) };
+    command.spawn().context("start the server")
+}
+
+fn hand_over(fds: &[(i32, i32); 3]) -> std::io::Result<()> {
+    let mut above = [-1; 3];
+    for (copy, (from, _)) in above.iter_mut().zip(fds) {
+        // SAFETY: the parent holds it open until this child execs.
+        let from = unsafe { BorrowedFd::borrow_raw(*from) };
+        // Above the number by which std reports a failure to exec, whatever that is.
+        *copy = rustix::io::fcntl_dupfd_cloexec(from, 100)?.into_raw_fd();
+    }
+    for (copy, (_, to)) in above.iter().zip(fds) {
+        // SAFETY: the copy was made above; what `to` was is of no use in this child.
+        unsafe {
+            let mut target = std::mem::ManuallyDrop::new(OwnedFd::from_raw_fd(*to));
+            rustix::io::dup2(BorrowedFd::borrow_raw(*copy), &mut target)?;
+            rustix::io::fcntl_setfd(&*target, FdFlags::empty())?;
+        }
+    }
+    Ok(())
+}
