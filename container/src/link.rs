@@ -170,8 +170,9 @@ impl Link {
                 RecvFlags::CMSG_CLOEXEC,
             );
             match result {
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                // The other side ended with something of ours unread. That is said
+                // once; what it had to say before is still to come.
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
                 other => break other?,
             }
         };
@@ -271,6 +272,18 @@ mod tests {
         assert!(there.receive::<ToInit>().unwrap().is_none());
         let gone = there.send(&ToInit::Start, None).unwrap_err();
         assert_eq!(gone.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn the_last_words_arrive_even_from_one_that_did_not_listen() {
+        let (here, there) = Link::pair().unwrap();
+        here.send(&ToInit::Code, None).unwrap();
+        let message = "no way".to_owned();
+        there.send(&FromInit::Failed { message }, None).unwrap();
+        drop(there);
+        let (last, _) = here.receive::<FromInit>().unwrap().unwrap();
+        assert!(matches!(last, FromInit::Failed { .. }), "{last:?}");
+        assert!(here.receive::<FromInit>().unwrap().is_none());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::FdFlags;
 use sha2::{Digest, Sha256};
 use trireme_core::config::{Config, RuntimeOptions, Selected, ServerMode, handler_from_program};
@@ -165,9 +165,11 @@ fn events_address(args: &Args, input: &Input) -> String {
 fn serve(order: &Order, id: &str) -> Result<()> {
     let what = || format!("cannot lock {}", order.dir.display());
     let _lock = folder::lock_or_make(&order.dir).with_context(what)?;
+    // A new server is told too: on a busy machine its first task may come late.
+    announce(&order.dir, id)?;
     match folder::alive(&order.dir).with_context(what)? {
         Alive::Free(alive) => spawn(order, alive),
-        Alive::Held => announce(&order.dir, id),
+        Alive::Held => Ok(()),
     }
 }
 
@@ -183,11 +185,7 @@ fn announce(dir: &Path, id: &str) -> Result<()> {
 /// goes with the descriptor, and with the server's life.
 fn spawn(order: &Order, alive: File) -> Result<()> {
     let listener = listen(&order.socket)?;
-    let memory = rustix::fs::memfd_create("order", MemfdFlags::CLOEXEC)
-        .context("cannot make a memory file")?;
-    let mut memory = File::from(memory);
-    memory.write_all(&serde_json::to_vec(order)?)?;
-    io::Seek::rewind(&mut memory)?;
+    let memory = sealed(order).context("cannot make a memory file")?;
     let program = install::beside(install::SERVER)?;
     let fds = [
         (listener.as_raw_fd(), LISTENER_FD),
@@ -208,6 +206,17 @@ fn spawn(order: &Order, alive: File) -> Result<()> {
         .spawn()
         .with_context(|| format!("cannot run {}", program.display()))?;
     Ok(())
+}
+
+/// The order in a memory file that nobody can change on its way.
+fn sealed(order: &Order) -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut memory = File::from(rustix::fs::memfd_create("order", flags)?);
+    memory.write_all(&serde_json::to_vec(order)?)?;
+    io::Seek::rewind(&mut memory)?;
+    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&memory, seals)?;
+    Ok(memory)
 }
 
 fn listen(socket: &Path) -> Result<UnixListener> {

@@ -196,6 +196,15 @@ impl Cgroup {
         })?)
     }
 
+    /// What of the specification's resources this host's version of cgroups, or
+    /// this crate, has no file for.
+    pub fn ignored(&self, resources: &LinuxResources) -> Vec<&'static str> {
+        match self.version {
+            Version::V1 => v1::ignored(resources),
+            Version::V2 => v2::ignored(resources),
+        }
+    }
+
     /// The files by which a process joins by writing `0`; none on v2.
     pub fn join_files(&self) -> Vec<PathBuf> {
         match self.version {

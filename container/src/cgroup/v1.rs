@@ -219,6 +219,36 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
     Ok(writes)
 }
 
+pub(super) fn ignored(resources: &LinuxResources) -> Vec<&'static str> {
+    let memory = resources.memory().as_ref();
+    let block = resources.block_io().as_ref();
+    // Deprecated in the specification, and refused by the kernels of today.
+    #[allow(deprecated)]
+    let kernel = memory.is_some_and(|m| m.kernel().is_some_and(|limit| limit != 0));
+    [
+        (kernel, "memory.kernel"),
+        (
+            memory.is_some_and(|m| m.kernel_tcp().is_some_and(|limit| limit != 0)),
+            "memory.kernelTCP",
+        ),
+        (
+            memory.is_some_and(|m| m.use_hierarchy() == Some(true)),
+            "memory.useHierarchy",
+        ),
+        (
+            memory.is_some_and(|m| m.check_before_update() == Some(true)),
+            "memory.checkBeforeUpdate",
+        ),
+        (
+            block.is_some_and(|b| b.leaf_weight().is_some_and(|w| w != 0)),
+            "blockIO.leafWeight",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(there, what)| there.then_some(what))
+    .collect()
+}
+
 fn unsupported(what: &'static str, reason: &str) -> CgroupError {
     CgroupError::Invalid {
         what,

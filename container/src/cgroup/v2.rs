@@ -168,6 +168,39 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
     Ok(writes)
 }
 
+pub(super) fn ignored(resources: &LinuxResources) -> Vec<&'static str> {
+    let memory = resources.memory().as_ref();
+    let cpu = resources.cpu().as_ref();
+    let block = resources.block_io().as_ref();
+    let real_time = cpu.is_some_and(|c| {
+        c.realtime_period().is_some_and(|v| v != 0) || c.realtime_runtime().is_some_and(|v| v != 0)
+    });
+    let weights = block.is_some_and(|b| b.weight_device().as_ref().is_some_and(|w| !w.is_empty()));
+    [
+        (
+            memory.is_some_and(|m| m.swappiness().is_some()),
+            "memory.swappiness",
+        ),
+        (
+            memory.is_some_and(|m| m.disable_oom_killer() == Some(true)),
+            "memory.disableOOMKiller",
+        ),
+        (
+            memory.is_some_and(|m| m.check_before_update() == Some(true)),
+            "memory.checkBeforeUpdate",
+        ),
+        (real_time, "cpu.realtimeRuntime"),
+        (
+            block.is_some_and(|b| b.leaf_weight().is_some_and(|w| w != 0)),
+            "blockIO.leafWeight",
+        ),
+        (weights, "blockIO.weightDevice"),
+    ]
+    .into_iter()
+    .filter_map(|(there, what)| there.then_some(what))
+    .collect()
+}
+
 fn unsupported(what: &'static str, reason: &str) -> CgroupError {
     CgroupError::Invalid {
         what,

@@ -29,7 +29,7 @@ pub fn isolate() -> Result<(), InitError> {
     )
     .doing(what)?;
     // Every host has /proc; any folder would do to attach the new root to.
-    let empty = mounting::new_filesystem("tmpfs", "tmpfs", "size=0k,mode=555").doing(what)?;
+    let empty = mounting::new_filesystem("tmpfs", "tmpfs", "size=4k,mode=555").doing(what)?;
     let place = rustix::fs::openat(CWD, "/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .doing(what)?;
     mounting::attach(empty.as_fd(), place.as_fd()).doing(what)?;

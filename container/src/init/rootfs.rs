@@ -176,7 +176,7 @@ fn mask(root: BorrowedFd<'_>, path: &Path) -> Result<(), SysError> {
     };
     let stat = rustix::fs::statat(&target, c"", AtFlags::EMPTY_PATH).doing(what)?;
     let cover = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        let cover = mounting::new_filesystem("tmpfs", "tmpfs", "size=0k").doing(what)?;
+        let cover = mounting::new_filesystem("tmpfs", "tmpfs", "size=4k").doing(what)?;
         let attributes = Attributes {
             set: attr::RDONLY,
             clear: 0,

@@ -136,8 +136,11 @@ pub struct Plan {
 pub struct Planned {
     /// The plan.
     pub plan: Plan,
-    /// What of the specification is not honoured, a line each, for the log.
-    pub notices: Vec<String>,
+    /// What of the specification is not honoured though somebody may count on
+    /// it, a line each, for the log.
+    pub ignored: Vec<String>,
+    /// What no Wasm guest is given, a line each, for developers.
+    pub left_out: Vec<String>,
 }
 
 /// What the plan of a container is made of beside its specification.
@@ -164,7 +167,7 @@ impl Plan {
     /// container cannot be given.
     pub fn from_spec(spec: &oci::Spec, input: Input<'_>) -> Result<Planned, PlanError> {
         unsupported::refuse(spec)?;
-        let mut notices = unsupported::notices(spec);
+        let mut left_out = Vec::new();
         let process = spec
             .process()
             .as_ref()
@@ -195,7 +198,7 @@ impl Plan {
             hostname: own_uts(&namespaces, "hostname", spec.hostname())?,
             domainname: own_uts(&namespaces, "domainname", spec.domainname())?,
             root: root(spec, &linux, input.bundle, input.rootfs)?,
-            mounts: planned_mounts(spec, &mut notices)?,
+            mounts: planned_mounts(spec, &mut left_out)?,
             masked_paths: linux.masked_paths().clone().unwrap_or_default(),
             readonly_paths: linux.readonly_paths().clone().unwrap_or_default(),
             user: User {
@@ -211,7 +214,11 @@ impl Plan {
             seccomp: linux.seccomp().clone(),
             network: input.network,
         };
-        Ok(Planned { plan, notices })
+        Ok(Planned {
+            plan,
+            ignored: unsupported::ignored(spec),
+            left_out,
+        })
     }
 }
 
@@ -293,7 +300,7 @@ fn root(
 }
 
 /// The mounts a Wasm guest gets: all but the kernel's own file systems.
-fn planned_mounts(spec: &oci::Spec, notices: &mut Vec<String>) -> Result<Vec<Mount>, PlanError> {
+fn planned_mounts(spec: &oci::Spec, left_out: &mut Vec<String>) -> Result<Vec<Mount>, PlanError> {
     let mut planned = Vec::new();
     for mount in spec.mounts().as_deref().unwrap_or_default() {
         if !mount.destination().is_absolute() {
@@ -306,7 +313,7 @@ fn planned_mounts(spec: &oci::Spec, notices: &mut Vec<String>) -> Result<Vec<Mou
         if let MountKind::Filesystem { fstype, .. } = &mount.kind
             && mounts::FORBIDDEN.contains(&fstype.as_str())
         {
-            notices.push(format!(
+            left_out.push(format!(
                 "mount {} ({fstype}) left out: a Wasm guest gets no kernel file system",
                 mount.destination.display()
             ));

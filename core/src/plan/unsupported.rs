@@ -54,7 +54,7 @@ pub(super) fn refuse(spec: &oci::Spec) -> Result<(), PlanError> {
 }
 
 /// Reports what has no meaning for a Wasm guest, a line each.
-pub(super) fn notices(spec: &oci::Spec) -> Vec<String> {
+pub(super) fn ignored(spec: &oci::Spec) -> Vec<String> {
     let mut notices = Vec::new();
     let mut ignored = |what: &str, why: &str| notices.push(format!("{what} ignored: {why}"));
     if let Some(process) = spec.process() {
@@ -79,12 +79,6 @@ pub(super) fn notices(spec: &oci::Spec) -> Vec<String> {
         }
         if process.exec_cpu_affinity().is_some() {
             ignored("process.execCPUAffinity", "not supported");
-        }
-        if process.no_new_privileges() == Some(false) {
-            ignored(
-                "process.noNewPrivileges=false",
-                "a Wasm guest never gains privileges",
-            );
         }
         if let Some(capabilities) = process.capabilities()
             && capabilities

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::fs::SealFlags;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 use trireme_container::cgroup::{Cgroup, CgroupError};
@@ -304,7 +305,7 @@ impl Compiler {
         }
         self.say(store, program, ToCompiler::Compile, None)?;
         let code = match self.hear(store, program).await? {
-            (FromCompiler::Compiled, Some(code)) => File::from(code),
+            (FromCompiler::Compiled, Some(code)) if is_sealed(&code) => File::from(code),
             (other, _) => return Err(store.failed(program, &unexpected(&other))),
         };
         let file = store.keep(&key, wasm, code, program.log).await;
@@ -393,6 +394,13 @@ fn limit(cgroup: &Cgroup, memory: u64, log: &TaskLog) -> Result<(), ServiceError
         }
         other => Ok(other?),
     }
+}
+
+/// Whether a descriptor is a memory file that nobody can change any more: what
+/// a compiler has become of a hostile program could send anything.
+fn is_sealed(code: &OwnedFd) -> bool {
+    let wanted = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW;
+    rustix::fs::fcntl_get_seals(code).is_ok_and(|seals| seals.contains(wanted))
 }
 
 fn is_digest(text: &str) -> bool {

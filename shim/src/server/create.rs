@@ -65,10 +65,13 @@ impl Maker {
         let bundle = Path::new(&request.bundle);
         let log = TaskLog::open(bundle, &request.id, self.order.debug);
         let spec = spec::read(bundle)?;
-        let Planned { plan, notices } = self.plan(&spec, request, bundle)?;
-        for notice in &notices {
-            log.debug(notice);
-        }
+        let Planned {
+            plan,
+            ignored,
+            left_out,
+        } = self.plan(&spec, request, bundle)?;
+        ignored.iter().for_each(|notice| log.warn(notice));
+        left_out.iter().for_each(|notice| log.debug(notice));
         let site = self.site(&spec, request, bundle, log)?;
         match self.build(&spec, &plan, request, &site).await {
             Ok(made) => Ok(Arc::new(made.container(request, site))),
@@ -154,6 +157,14 @@ impl Maker {
             .as_ref()
             .and_then(|linux| linux.resources().as_ref());
         site.cgroup().create(resources)?;
+        for what in resources
+            .iter()
+            .flat_map(|resources| site.cgroup().ignored(resources))
+        {
+            site.log.warn(&format!(
+                "linux.resources.{what} ignored: not supported on this host"
+            ));
+        }
         let streams = GuestStreams::open(plan, request)?;
         let hooks = Hooks::new(spec, request);
         let (child, link) = self.spawn(plan, site, &streams, &hooks)?;
@@ -409,7 +420,15 @@ fn say(
 ) -> Result<(), ServiceError> {
     match link.get_ref().send(message, fd) {
         // It is gone; what it had to say about that is still to be read.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if is_gone(&error) => Ok(()),
         other => other.map_err(|error| ServiceError::Setup(format!("init: {error}"))),
     }
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+    )
 }
