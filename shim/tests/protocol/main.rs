@@ -7,6 +7,7 @@
 
 mod executor;
 mod replay;
+mod runs;
 mod server;
 mod states;
 

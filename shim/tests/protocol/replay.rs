@@ -1,10 +1,10 @@
 //! Transcripts of real containerds, replayed: the same calls in the same order, and the same
 //! answers and events are expected.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Failed, Trial};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use trireme_tests::protocol::client::{Answer, Client, Pending};
 use trireme_tests::protocol::transcript::{self, Entry, Normaliser};
 
+use crate::runs;
 use crate::server::{Server, fifo};
 
 const TRANSCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transcripts");
@@ -69,7 +70,19 @@ struct Replay<'a> {
     places: [(&'static str, PathBuf); 2],
     normaliser: Normaliser,
     clients: HashMap<usize, Client>,
-    pending: HashMap<(usize, u32), (Pending, String, String)>,
+    calls: HashMap<(usize, u32), Call>,
+    /// Tasks that were sent a signal and whose end was not seen yet.
+    dying: HashSet<String>,
+}
+
+/// A call that is not answered yet.
+struct Call {
+    pending: Pending,
+    method: String,
+    id: String,
+    request: Value,
+    /// Whether its task may end before or after it.
+    is_race: bool,
 }
 
 impl<'a> Replay<'a> {
@@ -85,14 +98,36 @@ impl<'a> Replay<'a> {
             places,
             normaliser: Normaliser::new(known),
             clients: HashMap::new(),
-            pending: HashMap::new(),
+            calls: HashMap::new(),
+            dying: HashSet::new(),
         }
     }
 
     fn step(&mut self, entry: Entry) -> Result<()> {
         match entry {
-            // Done by another program, before this server or after it.
-            Entry::Run { .. } => Ok(()),
+            Entry::Run {
+                verb,
+                args,
+                env,
+                cwd,
+                stdin,
+                stdout,
+                stderr,
+                code,
+            } => {
+                ensure!(
+                    code == 0 && stderr.is_empty(),
+                    "a run that failed: {stderr}"
+                );
+                if verb == "start" {
+                    return runs::start(args, &stdin, &stdout);
+                }
+                let args: Vec<_> = args.iter().map(|arg| self.placed(arg)).collect();
+                let mut got = runs::run(&verb, &args, &env, Path::new(&self.placed(&cwd)))?;
+                self.normaliser.value(&mut got);
+                ensure!(got == stdout, "{verb}: expected {stdout}\nbut got  {got}");
+                Ok(())
+            }
             Entry::Call {
                 connection,
                 stream,
@@ -141,8 +176,17 @@ impl<'a> Replay<'a> {
             self.clients.insert(key.0, client);
         }
         let client = self.clients.get_mut(&key.0).context("no connection")?;
-        let pending = client.send(&method, &request)?;
-        self.pending.insert(key, (pending, method, id));
+        let call = Call {
+            pending: client.send(&method, &request)?,
+            is_race: method == "State" && self.dying.contains(&id),
+            method,
+            id,
+            request,
+        };
+        if call.method == "Kill" {
+            self.dying.insert(call.id.clone());
+        }
+        self.calls.insert(key, call);
         Ok(())
     }
 
@@ -159,15 +203,39 @@ impl<'a> Replay<'a> {
     }
 
     fn answer(&mut self, key: (usize, u32), expected: &Answer) -> Result<()> {
-        let (pending, method, id) = self.pending.remove(&key).context("an answer to no call")?;
-        if method == "Wait" {
-            self.server.end(&id)?;
+        let mut call = self.calls.remove(&key).context("an answer to no call")?;
+        let was_stopped =
+            matches!(expected, Answer::Response(state) if state["status"] == "STOPPED");
+        if call.method == "Wait" || was_stopped {
+            self.server.end(&call.id)?;
         }
-        let client = self.clients.get(&key.0).context("no connection")?;
+        let deadline = Instant::now() + LIMIT;
+        let mut answer = self.await_answer(key.0, &call)?;
+        // The guest that was recorded was as far as that already.
+        while was_stopped && answer != *expected && Instant::now() < deadline {
+            let client = self.clients.get_mut(&key.0).context("no connection")?;
+            call.pending = client.send(&call.method, &call.request)?;
+            answer = self.await_answer(key.0, &call)?;
+        }
+        let is_same = match call.is_race && !was_stopped {
+            true => without_end(&answer) == without_end(expected),
+            false => answer == *expected,
+        };
+        ensure!(
+            is_same,
+            "{} of {}\nexpected {expected:?}\nbut got  {answer:?}",
+            call.method,
+            call.id
+        );
+        Ok(())
+    }
+
+    fn await_answer(&mut self, connection: usize, call: &Call) -> Result<Answer> {
+        let client = self.clients.get(&connection).context("no connection")?;
         let answer = client
-            .answer(&pending, LIMIT)?
-            .with_context(|| format!("{method} of {id} is not answered"))?;
-        let answer = match answer {
+            .answer(&call.pending, LIMIT)?
+            .with_context(|| format!("{} of {} is not answered", call.method, call.id))?;
+        Ok(match answer {
             Answer::Response(mut value) => {
                 self.normaliser.value(&mut value);
                 Answer::Response(value)
@@ -176,12 +244,7 @@ impl<'a> Replay<'a> {
                 status,
                 message: self.normaliser.text(&message),
             },
-        };
-        ensure!(
-            answer == *expected,
-            "{method} of {id}\nexpected {expected:?}\nbut got  {answer:?}"
-        );
-        Ok(())
+        })
     }
 
     fn event(&mut self, topic: &str, namespace: &str, event: Value) -> Result<()> {
@@ -211,12 +274,27 @@ impl<'a> Replay<'a> {
         match value {
             Value::Array(values) => values.iter_mut().for_each(|value| self.place(value)),
             Value::Object(object) => object.values_mut().for_each(|value| self.place(value)),
-            Value::String(text) => {
-                for (placeholder, path) in &self.places {
-                    *text = text.replace(placeholder, &path.display().to_string());
-                }
-            }
+            Value::String(text) => *text = self.placed(text),
             _ => {}
         }
     }
+
+    fn placed(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (placeholder, path) in &self.places {
+            text = text.replace(placeholder, &path.display().to_string());
+        }
+        text
+    }
+}
+
+/// The state of a task that may have ended since.
+fn without_end(answer: &Answer) -> Answer {
+    let mut answer = answer.clone();
+    if let Answer::Response(Value::Object(state)) = &mut answer {
+        for field in ["status", "exit_status", "exited_at"] {
+            state.remove(field);
+        }
+    }
+    answer
 }
