@@ -19,6 +19,8 @@ use crate::wire::api;
 
 /// containerd gives `delete` five seconds.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// The pause before another look at a server that does not answer.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Cleans up after the task of a bundle and prints a `DeleteResponse`.
 ///
@@ -33,18 +35,28 @@ pub fn main(bundle: &Path) -> Result<()> {
     let server = state
         .server()
         .context("the bundle's link leads to no state")?;
-    let Some(lock) = folder::lock(server)? else {
-        return lost();
-    };
-    let _alive = match folder::alive(server)? {
-        Alive::Free(alive) => alive,
-        Alive::Held => {
-            drop(lock);
-            return ask(bundle, &state);
-        }
-    };
     let deadline = Instant::now() + PATIENCE;
-    let record = state::clean(&state, deadline)?;
+    loop {
+        let Some(lock) = folder::lock(server)? else {
+            return lost();
+        };
+        match folder::alive(server)? {
+            Alive::Free(_alive) => return clean(server, &state, bundle, deadline),
+            Alive::Held => {}
+        }
+        drop(lock);
+        // A server that was killed a moment ago has lost its connections, by
+        // which containerd knows, and may still have its lock.
+        match ask(bundle, &state) {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+}
+
+/// Cleans up after a server that is gone.
+fn clean(server: &Path, state: &StateDir, bundle: &Path, deadline: Instant) -> Result<()> {
+    let record = state::clean(state, deadline)?;
     if let Some(record) = &record {
         clean_members(server, record, deadline)?;
     }

@@ -1,4 +1,5 @@
-/* Says that it is up, sleeps for as many seconds as its argument says, ends with 0. */
+/* Says that it is up, sleeps for as many seconds as its first argument says, ends with the code of
+   its second, or 0. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -8,5 +9,5 @@ int main(int argc, char **argv) {
     fflush(stdout);
     sleep(argc > 1 ? atoi(argv[1]) : 1);
     puts("awake");
-    return 0;
+    return argc > 2 ? atoi(argv[2]) : 0;
 }
