@@ -88,4 +88,4 @@ soak: build-crash go
 
 ## make bench    starts side by side with other runtimes
 bench: build go
-	@cargo run --quiet --release --locked -p trireme-bench -- start
+	@bench/run start --host containerd-2.3 --rounds 30

@@ -77,6 +77,18 @@ pub struct Pids {
     pub limit: u64,
 }
 
+impl Pids {
+    /// The accounts in a folder; the files are the same in both versions.
+    pub(super) fn read(folder: &Path) -> Self {
+        Pids {
+            current: number(&folder.join("pids.current")).unwrap_or(0),
+            limit: number(&folder.join("pids.max"))
+                .filter(|max| *max != u64::MAX)
+                .unwrap_or(0),
+        }
+    }
+}
+
 /// What was transferred to and from a block device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Blkio {

@@ -332,7 +332,10 @@ pub(super) fn stats(cgroup: &Cgroup) -> Result<Stats, SysError> {
         v2: false,
         cpu: cpu(cgroup),
         memory: cgroup.controller("memory").map(memory).unwrap_or_default(),
-        pids: cgroup.controller("pids").map(pids).unwrap_or_default(),
+        pids: cgroup
+            .controller("pids")
+            .map(Pids::read)
+            .unwrap_or_default(),
         blkio: cgroup.controller("blkio").map(blkio).unwrap_or_default(),
     })
 }
@@ -376,15 +379,6 @@ fn memory(folder: &Path) -> Memory {
         stat: stats::pairs(&stat)
             .map(|(key, value)| (key.to_owned(), value))
             .collect(),
-    }
-}
-
-fn pids(folder: &Path) -> Pids {
-    Pids {
-        current: number(&folder.join("pids.current")).unwrap_or(0),
-        limit: number(&folder.join("pids.max"))
-            .filter(|max| *max != u64::MAX)
-            .unwrap_or(0),
     }
 }
 

@@ -228,7 +228,7 @@ pub(super) fn stats(cgroup: &Cgroup) -> Result<Stats, SysError> {
         v2: true,
         cpu: cpu(path),
         memory: memory(path),
-        pids: pids(path),
+        pids: Pids::read(path),
         blkio: blkio(path),
     })
 }
@@ -263,15 +263,6 @@ fn memory(folder: &Path) -> Memory {
         stat: stats::pairs(&stat)
             .map(|(key, value)| (key.to_owned(), value))
             .collect(),
-    }
-}
-
-fn pids(folder: &Path) -> Pids {
-    Pids {
-        current: number(&folder.join("pids.current")).unwrap_or(0),
-        limit: number(&folder.join("pids.max"))
-            .filter(|max| *max != u64::MAX)
-            .unwrap_or(0),
     }
 }
 

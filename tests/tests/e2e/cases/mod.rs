@@ -3,6 +3,7 @@
 mod cache;
 mod crashes;
 mod failures;
+mod kills;
 mod load;
 mod programs;
 mod run;
@@ -47,6 +48,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         cache::CASES,
         crashes::CASES,
         load::CASES,
+        kills::CASES,
     ]
     .concat()
     .into_iter()

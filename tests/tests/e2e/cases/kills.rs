@@ -1,0 +1,96 @@
+//! Parties killed at moments that nobody chose.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::cases;
+use crate::command::LIMIT;
+use crate::test::Test;
+
+cases! {
+    as_with_runc: [],
+    wasm: [random_kills_leave_nothing],
+}
+
+/// The longest that a kill waits after `ctr run`, in milliseconds: past the
+/// start of the guest on a quiet machine.
+const WINDOW: u64 = 120;
+
+/// A small generator (Knuth's MMIX), so that a run can be repeated by its seed.
+struct Moments(u64);
+
+impl Moments {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+}
+
+/// In each round a container starts, a moment later one party is killed, and
+/// `ctr` has to come to an end that is no success. The harness looks for what
+/// is left behind.
+fn random_kills_leave_nothing(test: &Test<'_>) -> Result<()> {
+    let rounds = if std::env::var_os("TRIREME_SOAK").is_some() {
+        200
+    } else {
+        12
+    };
+    let seed = std::process::id().into();
+    let mut moments = Moments(seed);
+    for round in 0..rounds {
+        let victim = [
+            "[t]rireme-executor init",
+            "[t]rireme-executor compile",
+            "[t]rireme-shim server",
+        ][moments.next(3) as usize];
+        let pause = moments.next(WINDOW);
+        let cold = moments.next(4) == 0;
+        one_round(test, round, victim, pause, cold).with_context(|| {
+            format!("round {round} of seed {seed}: {victim} after {pause} ms, cold: {cold}")
+        })?;
+    }
+    test.next_container_runs()
+}
+
+fn one_round(test: &Test<'_>, round: u64, victim: &str, pause: u64, cold: bool) -> Result<()> {
+    if cold {
+        let clear = "rm -rf /var/lib/trireme/cache/* /run/trireme/identities /run/trireme/verified";
+        test.exec(&["sh", "-c", clear])?;
+    }
+    let id = format!("{}-{round}", test.id);
+    let words = [
+        "ctr",
+        "run",
+        "--rm",
+        "--runtime",
+        test.mode.runtime(),
+        test.mode.image(),
+    ];
+    let guest = [id.as_str(), "/sleep.wasm", "60"];
+    let mut running = test.start(&[&words[..], &guest[..]].concat())?;
+    running.close_stdin();
+    std::thread::sleep(Duration::from_millis(pause));
+    test.exec(&[
+        "sh",
+        "-c",
+        &format!("kill -KILL $(pgrep -f '{victim}') 2>/dev/null"),
+    ])?;
+    // Where nobody was there to be killed, the guest sleeps.
+    let end = format!(
+        "for try in $(seq 100); do ctr task kill --signal SIGKILL {id} 2>/dev/null && break; \
+         ctr container info {id} >/dev/null 2>&1 || break; done"
+    );
+    test.exec(&["sh", "-c", &end])?;
+    let output = running.finish(LIMIT)?;
+    ensure!(output.code != 0, "{output:?}");
+    // What a client leaves whose calls failed is the client's.
+    let rest = format!(
+        "ctr task delete --force {id}; ctr container delete {id}; rm -rf /run/containerd/fifo/*; true"
+    );
+    test.exec(&["sh", "-c", &format!("({rest}) 2>/dev/null")])?;
+    Ok(())
+}
