@@ -24,6 +24,8 @@ const MAX_MESSAGE: usize = 64 << 10;
 /// What init tells the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromInit {
+    /// Namespaces and mounts are there, and hooks may run; it goes on when told.
+    Built,
     /// The program is open (its descriptor comes along): which kind it is, and
     /// its identity unless there is none to trust.
     Program {
@@ -87,8 +89,8 @@ pub struct InitOrder {
     pub plan: trireme_core::plan::Plan,
     /// The files by which init joins its cgroups.
     pub cgroup: Vec<std::path::PathBuf>,
-    /// Whether hooks have to run before the container's tree is built: init
-    /// then waits to be told.
+    /// Whether hooks have to run once the container's tree is built: init then
+    /// waits to be told.
     pub hooks: bool,
 }
 

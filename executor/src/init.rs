@@ -87,11 +87,12 @@ fn prepare(link: &Link, mut order: File) -> Result<Prepared> {
     }
     cgroup::join(&cgroup)?;
     namespaces::enter(&plan)?;
-    if hooks {
-        expect(link, &ToInit::Proceed)?;
-    }
     let tree = rootfs::Tree::build(&plan)?;
     crash::step("after_mount");
+    if hooks {
+        link.send(&FromInit::Built, None)?;
+        expect(link, &ToInit::Proceed)?;
+    }
     let program = program::open(&tree, &plan)?;
     let kind = program.kind;
     link.send(

@@ -112,17 +112,15 @@ impl Tree {
         Some(text)
     }
 
-    /// The device by which a file of this tree is known again, if there is one
-    /// that can be trusted: a device of the host's for a file on a volume, the
-    /// layers' for a file on an overlay.
+    /// The device by which a file of this tree is known again: that of the
+    /// image's layers, for a file of the image or on the same disk. Any other
+    /// disk may be somebody's who also chose its inodes and times.
     pub fn device_of(&self, file: &fs::Metadata) -> Option<u64> {
         use std::os::unix::fs::MetadataExt;
         let root = rustix::fs::statat(&self.root, c"", AtFlags::EMPTY_PATH).ok()?;
-        if self.overlay && file.dev() == root.st_dev {
-            return self.layers;
-        }
-        // Major number 0 is given out anew with every mount.
-        (rustix::fs::major(file.dev()) != 0).then(|| file.dev())
+        let layers = self.layers?;
+        let on_layers = (self.overlay && file.dev() == root.st_dev) || file.dev() == layers;
+        on_layers.then_some(layers)
     }
 
     /// Makes the tree the root of this process and lets go of the host's.
@@ -144,6 +142,10 @@ impl Tree {
         };
         sys::mount_setattr(root.as_fd(), harmless, 0, true)
             .doing(|| "make all mounts nodev, nosuid and noexec (needs Linux 5.12)".into())?;
+        // What the host mounts below a bind from now on would come without these
+        // attributes and without having been looked at.
+        mounting::set_propagation(root.as_fd(), Propagation::Private, true)
+            .doing(|| "keep later mounts of the host out".into())?;
         if read_only {
             let attributes = Attributes {
                 set: attr::RDONLY,
@@ -216,24 +218,20 @@ fn refuse_kernel_filesystems(proc: OwnedFd) -> Result<(), InitError> {
         let (mount, filesystem) = line.split_once(" - ")?;
         let fstype = filesystem.split(' ').next()?;
         let destination = mount.split(' ').nth(4)?;
-        // A single device file of the host's /dev is harmless without access
-        // to devices; the folder is refused.
-        FORBIDDEN
-            .contains(&fstype)
+        (FORBIDDEN.contains(&fstype) && !is_device_file(destination, fstype))
             .then(|| (destination.to_owned(), fstype.to_owned()))
     });
-    match forbidden {
-        Some((destination, fstype)) if !is_masked_file(&destination, &fstype) => {
-            Err(InitError::Forbidden {
-                destination,
-                fstype,
-            })
-        }
-        _ => Ok(()),
-    }
+    forbidden.map_or(Ok(()), |(destination, fstype)| {
+        Err(InitError::Forbidden {
+            destination,
+            fstype,
+        })
+    })
 }
 
-fn is_masked_file(destination: &str, fstype: &str) -> bool {
+/// A single file of the host's /dev is harmless without access to devices; the
+/// folder is refused.
+fn is_device_file(destination: &str, fstype: &str) -> bool {
     fstype == "devtmpfs" && fs::symlink_metadata(destination).is_ok_and(|m| !m.is_dir())
 }
 

@@ -11,6 +11,7 @@ const TERMINATING: &[i32] = &[
     libc::SIGHUP,
     libc::SIGINT,
     libc::SIGQUIT,
+    libc::SIGABRT,
     libc::SIGUSR1,
     libc::SIGUSR2,
     libc::SIGALRM,

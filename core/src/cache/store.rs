@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use rustix::fs::FlockOperation;
@@ -163,7 +164,7 @@ impl Cache {
         let before = file.metadata().map_err(CacheError::io(&code))?;
         let digest = digest(&mut file).map_err(CacheError::io(&code))?;
         if digest != stored.code {
-            self.discard(key, stored)?;
+            self.discard(key, stored, &HashSet::new())?;
             return Ok(None);
         }
         self.mark_verified(&stored.code, &FileIdentity::of(&before));
@@ -180,9 +181,15 @@ impl Cache {
             .and_then(|()| fs::rename(&temporary, dir.join(code)));
     }
 
-    /// Removes an entry and its code.
-    fn discard(&self, key: &Key, stored: &Stored) -> Result<(), CacheError> {
-        for path in [self.entry_path(key), self.code_path(&stored.code)] {
+    /// Removes an entry, and its code unless an entry that is kept has the same.
+    fn discard(
+        &self,
+        key: &Key,
+        stored: &Stored,
+        kept: &HashSet<String>,
+    ) -> Result<(), CacheError> {
+        let code = (!kept.contains(&stored.code)).then(|| self.code_path(&stored.code));
+        for path in [Some(self.entry_path(key)), code].into_iter().flatten() {
             missing_as_none(fs::remove_file(&path)).map_err(CacheError::io(&path))?;
         }
         Ok(())
@@ -196,10 +203,10 @@ impl Cache {
     /// When the file cannot be made.
     pub fn lock_file(&self, key: &Key) -> Result<File, CacheError> {
         let path = self.dir.join("lock").join(key.as_str());
+        // Read-only: it goes to a compiler, which must not fill the disk by it.
         OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
+            .read(true)
+            .custom_flags(libc::O_CREAT)
             .mode(0o600)
             .open(&path)
             .map_err(CacheError::io(&path))
@@ -221,10 +228,7 @@ impl Cache {
         source: &mut File,
         max_size: u64,
     ) -> Result<File, CacheError> {
-        let temporary = Temporary::new(
-            self.dir
-                .join(format!("code/{key}.{}.tmp", std::process::id())),
-        );
+        let temporary = Temporary::new(self.dir.join(format!("code/{key}.{}", temporary_name())));
         let code = temporary
             .fill(source)
             .map_err(CacheError::io(&temporary.path))?;
@@ -247,7 +251,7 @@ impl Cache {
 
     fn publish(&self, key: &Key, stored: &Stored) -> Result<(), CacheError> {
         let path = self.entry_path(key);
-        let temporary = Temporary::new(path.with_extension(format!("{}.tmp", std::process::id())));
+        let temporary = Temporary::new(path.with_extension(temporary_name()));
         let text = serde_json::to_vec(stored).unwrap_or_default();
         fs::write(&temporary.path, text)
             .and_then(|()| fs::rename(&temporary.path, &path))
@@ -291,12 +295,12 @@ impl Cache {
         let (mut total, mut pruned, mut kept) = (0, Pruned::default(), HashSet::new());
         for (key, entry, _) in stored {
             let size = fs::metadata(self.code_path(&entry.code)).map_or(0, |m| m.len());
-            total += size;
-            if total <= max_size {
+            if total + size <= max_size {
+                total += size;
                 kept.insert(entry.code);
                 continue;
             }
-            self.discard(&key, &entry)?;
+            self.discard(&key, &entry, &kept)?;
             pruned.removed += 1;
             pruned.freed += size;
         }
@@ -354,6 +358,13 @@ impl Cache {
     }
 }
 
+/// A name that no other thread of any process uses at this time.
+fn temporary_name() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{count}.tmp", std::process::id())
+}
+
 /// A file that is removed again unless it has been renamed away.
 struct Temporary {
     path: PathBuf,
@@ -368,8 +379,7 @@ impl Temporary {
     /// written.
     fn fill(&self, source: &mut File) -> io::Result<String> {
         let mut target = OpenOptions::new()
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .write(true)
             .mode(0o400)
             .open(&self.path)?;

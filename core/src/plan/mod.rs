@@ -11,7 +11,8 @@ pub mod mounts;
 mod namespaces;
 mod unsupported;
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -168,6 +169,9 @@ impl Plan {
     pub fn from_spec(spec: &oci::Spec, input: Input<'_>) -> Result<Planned, PlanError> {
         unsupported::refuse(spec)?;
         let mut left_out = Vec::new();
+        let mounts = planned_mounts(spec, &mut left_out)?;
+        let mut ignored = unsupported::ignored(spec);
+        ignored.extend(mounts.iter().filter_map(Mount::ignored));
         let process = spec
             .process()
             .as_ref()
@@ -198,7 +202,7 @@ impl Plan {
             hostname: own_uts(&namespaces, "hostname", spec.hostname())?,
             domainname: own_uts(&namespaces, "domainname", spec.domainname())?,
             root: root(spec, &linux, input.bundle, input.rootfs)?,
-            mounts: planned_mounts(spec, &mut left_out)?,
+            mounts,
             masked_paths: linux.masked_paths().clone().unwrap_or_default(),
             readonly_paths: linux.readonly_paths().clone().unwrap_or_default(),
             user: User {
@@ -216,7 +220,7 @@ impl Plan {
         };
         Ok(Planned {
             plan,
-            ignored: unsupported::ignored(spec),
+            ignored,
             left_out,
         })
     }
@@ -237,17 +241,21 @@ fn guest_path(what: &'static str, path: &Path) -> Result<String, PlanError> {
 /// of its working directory.
 fn environment(variables: &[String], cwd: &str) -> Result<Vec<(String, String)>, PlanError> {
     let mut env: Vec<(String, String)> = Vec::with_capacity(variables.len() + 1);
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(variables.len());
     for variable in variables {
         let (name, value) = variable.split_once('=').ok_or_else(|| PlanError::Invalid {
             what: "process.env",
             reason: format!("\"{variable}\" has no '='"),
         })?;
-        match env.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => value.clone_into(known),
-            None => env.push((name.to_owned(), value.to_owned())),
+        match places.entry(name) {
+            Entry::Occupied(place) => value.clone_into(&mut env[*place.get()].1),
+            Entry::Vacant(place) => {
+                place.insert(env.len());
+                env.push((name.to_owned(), value.to_owned()));
+            }
         }
     }
-    if env.iter().all(|(name, _)| name != "PWD") {
+    if !places.contains_key("PWD") {
         env.push(("PWD".to_owned(), cwd.to_owned()));
     }
     Ok(env)

@@ -233,6 +233,20 @@ impl Mount {
         Self::new(mount.destination().clone(), typ, source, &words)
     }
 
+    /// What of the mount is not honoured, for the log.
+    pub(super) fn ignored(&self) -> Option<String> {
+        let spreads = matches!(
+            self.propagation,
+            Some((Propagation::Slave | Propagation::Shared, _))
+        );
+        spreads.then(|| {
+            format!(
+                "mount {}: propagation ignored: mounts that the host makes later do not reach a Wasm guest",
+                self.destination.display()
+            )
+        })
+    }
+
     /// Plans a mount of a file system type, or of a bind, with option words.
     ///
     /// # Errors

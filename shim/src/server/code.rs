@@ -25,11 +25,15 @@ use trireme_core::cache::{
 use trireme_core::{build_id, message};
 use trireme_engine::Kind;
 
+use super::aside::aside;
 use super::container::{reap, receive};
 use super::error::ServiceError;
 use super::log::TaskLog;
 use super::ready;
 use crate::order::Order;
+
+/// The most threads a compiler may have.
+const MAX_THREADS: u32 = 512;
 
 /// Where this server finds and keeps code.
 pub struct CodeStore {
@@ -173,6 +177,13 @@ impl CodeStore {
         let (cache, key, build) = (cache.clone(), key.clone(), build.to_owned());
         let engine = self.order.engine.engine.clone();
         let max_size = self.order.cache.max_size.0;
+        if code
+            .metadata()
+            .is_ok_and(|metadata| metadata.len() > max_size)
+        {
+            log.warn("running uncached: the code is larger than the whole cache may be");
+            return code;
+        }
         let copy = code.try_clone();
         let insert = move || -> Result<File, CacheError> {
             let mut source = copy.map_err(|source| CacheError::Io {
@@ -196,19 +207,6 @@ impl CodeStore {
             "handler \"{}\", engine {}: {} {}: {reason}",
             engine.handler, engine.engine, program.kind, program.name
         ))
-    }
-}
-
-/// Does something on a thread of its own. A thread that panics aborts.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (done, result) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let _ = done.send(work());
-    });
-    match result.await {
-        Ok(value) => value,
-        // The sender is dropped unsent only by a panic.
-        Err(_) => std::process::abort(),
     }
 }
 
@@ -305,7 +303,11 @@ impl Compiler {
         }
         self.say(store, program, ToCompiler::Compile, None)?;
         let code = match self.hear(store, program).await? {
-            (FromCompiler::Compiled, Some(code)) if is_sealed(&code) => File::from(code),
+            (FromCompiler::Compiled, Some(code))
+                if is_sealed(&code, store.order.limits.compile_memory.0) =>
+            {
+                File::from(code)
+            }
             (other, _) => return Err(store.failed(program, &unexpected(&other))),
         };
         let file = store.keep(&key, wasm, code, program.log).await;
@@ -385,22 +387,30 @@ impl Compiler {
 /// Makes a compiler's cgroup. A host that does not account for memory limits
 /// none; the time a compiler may take is limited all the same.
 fn limit(cgroup: &Cgroup, memory: u64, log: &TaskLog) -> Result<(), ServiceError> {
-    let resources = serde_json::json!({ "memory": { "limit": memory } });
+    let resources = serde_json::json!({
+        "memory": { "limit": memory },
+        "pids": { "limit": MAX_THREADS },
+    });
     let resources = serde_json::from_value(resources).ok();
     match cgroup.create(resources.as_ref()) {
         Err(CgroupError::NoController { .. }) => {
-            log.warn("compile_memory is not enforced: this host has no memory controller");
+            log.warn(
+                "a compiler is not limited: this host lacks the memory or the pids controller",
+            );
             Ok(())
         }
         other => Ok(other?),
     }
 }
 
-/// Whether a descriptor is a memory file that nobody can change any more: what
-/// a compiler has become of a hostile program could send anything.
-fn is_sealed(code: &OwnedFd) -> bool {
+/// Whether a descriptor is a memory file that nobody can change any more and
+/// of a size that a compiler can make: what one has become of a hostile program
+/// could send anything.
+fn is_sealed(code: &OwnedFd, max_size: u64) -> bool {
     let wanted = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW;
     rustix::fs::fcntl_get_seals(code).is_ok_and(|seals| seals.contains(wanted))
+        && rustix::fs::fstat(code)
+            .is_ok_and(|stat| u64::try_from(stat.st_size).is_ok_and(|size| size <= max_size))
 }
 
 fn is_digest(text: &str) -> bool {

@@ -17,6 +17,7 @@ use trireme_core::lifecycle::{Exit, Request, State};
 use trireme_core::plan::TerminalSize;
 use trireme_core::spec::oci::LinuxResources;
 
+use super::aside::aside;
 use super::error::ServiceError;
 use super::events::Events;
 use super::hooks::Hooks;
@@ -65,8 +66,8 @@ pub struct Container {
     pub(super) state_dir: StateDir,
     pub(super) hooks: Hooks,
     pub(super) log: TaskLog,
-    /// Held by a call that changes the state.
-    pub(super) change: tokio::sync::Mutex<()>,
+    /// Held by a call that changes the state; whether it is deleted.
+    pub(super) change: tokio::sync::Mutex<bool>,
 }
 
 impl Container {
@@ -120,8 +121,9 @@ impl Container {
         self.child
             .kill(number)
             .map_err(|error| ServiceError::InvalidArgument(format!("signal {signal}: {error}")))?;
-        // A frozen process gets even SIGKILL only when it is thawed.
-        if number == libc::SIGKILL && self.state() == State::Paused {
+        // A frozen process gets even SIGKILL only when it is thawed, and it may be
+        // freezing just now.
+        if number == libc::SIGKILL {
             self.cgroup.set_frozen(false)?;
         }
         Ok(())
@@ -164,10 +166,12 @@ impl Container {
         Ok(())
     }
 
-    /// Changes its resources.
-    pub fn update(&self, resources: &LinuxResources) -> Result<(), ServiceError> {
+    /// Changes its resources. The kernel may take its time to make a limit
+    /// hold.
+    pub async fn update(&self, resources: LinuxResources) -> Result<(), ServiceError> {
         self.state().allows(Request::Update)?;
-        Ok(self.cgroup.update(resources)?)
+        let cgroup = self.cgroup.clone();
+        Ok(aside(move || cgroup.update(&resources)).await?)
     }
 
     /// Lets standard input end.
@@ -201,7 +205,10 @@ impl Container {
 
     /// Removes what is left of it. One that was never started is ended first.
     pub async fn delete(&self) -> Result<Exit, ServiceError> {
-        let _change = self.change.lock().await;
+        let mut is_deleted = self.change.lock().await;
+        if *is_deleted {
+            return Err(ServiceError::NotFound("container not created".into()));
+        }
         self.state().allows(Request::Delete)?;
         if self.state().exit().is_none() {
             kill_now(self.child.pidfd.as_fd());
@@ -213,6 +220,7 @@ impl Container {
         remove_cgroup(&self.cgroup, &self.log).await;
         crash::step("before_unlink");
         self.state_dir.remove()?;
+        *is_deleted = true;
         self.hooks.poststop(self.pid(), &self.log).await;
         Ok(exit)
     }

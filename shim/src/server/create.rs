@@ -157,6 +157,11 @@ impl Maker {
             .as_ref()
             .and_then(|linux| linux.resources().as_ref());
         site.cgroup().create(resources)?;
+        if !site.cgroup().pids()?.is_empty() {
+            return Err(ServiceError::Setup(
+                "linux.cgroupsPath: the cgroup holds processes already; give each container its own".into(),
+            ));
+        }
         for what in resources
             .iter()
             .flat_map(|resources| site.cgroup().ignored(resources))
@@ -185,6 +190,9 @@ impl Maker {
             Err(error) => {
                 // Whatever it says, nobody will read it any more.
                 let _ = reap(&child).await;
+                if hooks.before_start() {
+                    hooks.poststop(child.pid.unsigned_abs(), &site.log).await;
+                }
                 Err(error)
             }
         }
@@ -242,16 +250,20 @@ impl Maker {
         link: &AsyncFd<Link>,
         hooks: &Hooks,
     ) -> Result<(), ServiceError> {
-        if hooks.before_start() {
-            hooks.create_runtime(child.pid.unsigned_abs()).await?;
-            say(link, &ToInit::Proceed, None)?;
-        }
+        let mut has_code = false;
         loop {
             let message = receive::<FromInit>(link)
                 .await
                 .map_err(|error| ServiceError::Setup(format!("init: {error}")))?;
             match message {
-                Some((FromInit::Program { kind, identity }, Some(file))) => {
+                Some((FromInit::Built, _)) if hooks.before_start() && !has_code => {
+                    hooks.create_runtime(child.pid.unsigned_abs()).await?;
+                    say(link, &ToInit::Proceed, None)?;
+                }
+                // Once: after that init has loaded code, and may be what that made
+                // of it.
+                Some((FromInit::Program { kind, identity }, Some(file))) if !has_code => {
+                    has_code = true;
                     let program = Program {
                         file,
                         kind,
@@ -355,7 +367,7 @@ impl Made {
             state_dir,
             hooks: self.hooks,
             log,
-            change: tokio::sync::Mutex::new(()),
+            change: tokio::sync::Mutex::new(false),
         }
     }
 }

@@ -27,23 +27,26 @@ const LAST_EVENTS: Duration = Duration::from_secs(5);
 pub async fn until_left(service: &Arc<Service>) {
     let order = service.order();
     let mut idle_since = Instant::now();
+    let mut is_asked = false;
     loop {
-        if service.is_empty() {
+        if !service.is_empty() {
+            service.changed().await;
+            (idle_since, is_asked) = (Instant::now(), false);
+            continue;
+        }
+        if !is_asked {
             let idle = idle_since + order.server.idle_timeout;
             tokio::select! {
-                () = service.shutdown_asked() => {}
+                () = service.shutdown_asked() => is_asked = true,
                 () = tokio::time::sleep_until(idle) => {}
                 () = service.changed() => { idle_since = Instant::now(); continue; }
             }
-            service.events().drained(LAST_EVENTS).await;
-            if service.is_empty() && try_leave(order) {
-                return;
-            }
-            tokio::time::sleep(AGAIN).await;
-        } else {
-            service.changed().await;
-            idle_since = Instant::now();
         }
+        service.events().drained(LAST_EVENTS).await;
+        if service.is_empty() && try_leave(order) {
+            return;
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 

@@ -5,6 +5,7 @@
 //! spawned: the kernel ties a container's life to that thread. What may take
 //! long, reading or writing precompiled code, is done by short-lived threads.
 
+mod aside;
 mod code;
 mod container;
 mod create;

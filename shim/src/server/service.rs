@@ -4,8 +4,12 @@
 //! package's name alone and are one implementation here.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::IntoRawFd;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use anyhow::Context;
 use async_trait::async_trait;
 use containerd_shim_protos::protobuf::{EnumOrUnknown, MessageField};
 use containerd_shim_protos::shim_async::{Task, create_task};
@@ -67,7 +71,7 @@ impl Service {
     ///
     /// When the host's cgroups cannot be seen or the installation is broken.
     pub fn new(order: Order) -> anyhow::Result<Self> {
-        let executor = install::beside(install::EXECUTOR)?;
+        let executor = pinned(&install::beside(install::EXECUTOR)?)?;
         Ok(Service {
             events: Events::start(order.events.clone(), &order.namespace),
             maker: Maker {
@@ -160,7 +164,14 @@ impl Service {
 
     async fn delete(&self, container: &Container) -> Result<api::DeleteResponse, ServiceError> {
         let exit = container.delete().await?;
-        lock(&self.slots).remove(&container.id);
+        {
+            let mut slots = lock(&self.slots);
+            // The id may belong to another container by now.
+            if matches!(slots.get(&container.id), Some(Slot::Made(made)) if std::ptr::eq(&**made, container))
+            {
+                slots.remove(&container.id);
+            }
+        }
         self.changed.notify_one();
         let (id, pid) = (container.id.clone(), container.pid());
         self.events.send(&Event::Delete { id, pid, exit });
@@ -171,6 +182,20 @@ impl Service {
             ..Default::default()
         })
     }
+}
+
+/// A path that leads to this very file for as long as the server lives, whatever
+/// an upgrade puts in its place: code is filed under the build that made it.
+fn pinned(program: &Path) -> anyhow::Result<PathBuf> {
+    // Above the numbers that spawned processes find their own descriptors at.
+    const FLOOR: i32 = 10;
+    let file = File::open(program).with_context(|| format!("cannot open {}", program.display()))?;
+    let pinned = rustix::io::fcntl_dupfd_cloexec(&file, FLOOR)?;
+    // Kept open to the end of the process.
+    Ok(PathBuf::from(format!(
+        "/proc/self/fd/{}",
+        pinned.into_raw_fd()
+    )))
 }
 
 fn created(request: &api::CreateTaskRequest, pid: u32) -> Event {
@@ -379,7 +404,7 @@ impl Task for Tasks {
         let container = self.0.get(&request.id)?;
         let resources: LinuxResources = serde_json::from_slice(&request.resources.value)
             .map_err(|error| ServiceError::InvalidArgument(format!("resources: {error}")))?;
-        container.update(&resources)?;
+        container.update(resources).await?;
         Ok(Empty::new())
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
 use trireme_container::stdio::{self, Terminal as Pty};
 
 use super::error::ServiceError;
@@ -23,6 +24,14 @@ pub struct Terminal {
     /// Told when the guest has ended and no more output can come.
     last: Arc<Notify>,
     done: watch::Receiver<bool>,
+    pumps: Vec<AbortHandle>,
+}
+
+impl Drop for Terminal {
+    /// A client that takes no output must not keep the server's descriptors.
+    fn drop(&mut self) {
+        self.abandon();
+    }
 }
 
 impl Terminal {
@@ -36,12 +45,19 @@ impl Terminal {
         let master = Arc::new(ready::of(master).map_err(failed)?);
         let last = Arc::new(Notify::new());
         let (finished, done) = watch::channel(false);
-        tokio::spawn(pump_output(master.clone(), output, last.clone(), finished));
+        let pump = pump_output(master.clone(), output, last.clone(), finished);
+        let mut pumps = vec![tokio::spawn(pump).abort_handle()];
         if let Some(input) = input {
             let input = ready::of(input).map_err(failed)?;
-            tokio::spawn(pump_input(input, master.clone(), done.clone()));
+            let pump = pump_input(input, master.clone(), done.clone());
+            pumps.push(tokio::spawn(pump).abort_handle());
         }
-        Ok(Terminal { master, last, done })
+        Ok(Terminal {
+            master,
+            last,
+            done,
+            pumps,
+        })
     }
 
     /// The server's side.
@@ -58,7 +74,14 @@ impl Terminal {
     /// Waits until the output has been moved, or nobody takes it.
     pub async fn finished(&self) {
         let mut done = self.done.clone();
-        let _ = tokio::time::timeout(PATIENCE, done.wait_for(|done| *done)).await;
+        let waiting = done.wait_for(|done| *done);
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            self.abandon();
+        }
+    }
+
+    fn abandon(&self) {
+        self.pumps.iter().for_each(AbortHandle::abort);
     }
 }
 
