@@ -73,7 +73,15 @@ impl Snapshot {
         let root = containerd::root_of(&host.state()?)?;
         let mut found = Self::default();
         let processes = processes(init.pid)?;
-        for process in &processes {
+        // The host's own daemon has another pid once a case has started it again.
+        let daemon = match containerd::status(host)? {
+            containerd::Status::Running(known) => Some(known.pid),
+            _ => None,
+        };
+        for process in processes
+            .iter()
+            .filter(|process| Some(process.pid) != daemon)
+        {
             found.add(Kind::Process, process.to_string());
         }
         found.add_mounts(&processes);
