@@ -102,6 +102,11 @@ impl Running {
         bail!("`{text}` was never printed: {seen:?}")
     }
 
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// All that it has printed on stdout so far.
     pub fn seen(&self) -> String {
         self.stdout.text()
