@@ -1,4 +1,4 @@
-//! Parties killed at moments that nobody chose.
+//! Parties killed at moments that nobody chose; only in `make soak`.
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,9 @@ cases! {
 /// start of the guest on a quiet machine.
 const WINDOW: u64 = 120;
 
+/// How many parties are killed.
+const ROUNDS: u64 = 200;
+
 /// A small generator (Knuth's MMIX), so that a run can be repeated by its seed.
 struct Moments(u64);
 
@@ -34,14 +37,9 @@ impl Moments {
 /// `ctr` has to come to an end that is no success. The harness looks for what
 /// is left behind.
 fn random_kills_leave_nothing(test: &Test<'_>) -> Result<()> {
-    let rounds = if std::env::var_os("TRIREME_SOAK").is_some() {
-        200
-    } else {
-        12
-    };
     let seed = std::process::id().into();
     let mut moments = Moments(seed);
-    for round in 0..rounds {
+    for round in 0..ROUNDS {
         let victim = [
             "[t]rireme-executor init",
             "[t]rireme-executor compile",

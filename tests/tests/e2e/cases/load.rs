@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::cases;
+use super::{cases, soak};
 use crate::command::LIMIT;
 use crate::test::Test;
 
@@ -21,11 +21,6 @@ cases! {
 
 /// Long enough for the counts below on a busy machine.
 const LONG: Duration = Duration::from_secs(240);
-
-/// Whether counts are those of `make soak`.
-fn soak() -> bool {
-    std::env::var_os("TRIREME_SOAK").is_some()
-}
 
 fn fifty_in_parallel_end_with_their_own_codes(test: &Test<'_>) -> Result<()> {
     let script = format!(

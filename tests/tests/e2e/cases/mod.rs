@@ -37,6 +37,11 @@ macro_rules! cases {
 }
 use cases;
 
+/// Whether this is a run of `make soak`: whole counts, and moments of chance.
+fn soak() -> bool {
+    std::env::var_os("TRIREME_SOAK").is_some()
+}
+
 pub fn all() -> impl Iterator<Item = Case> {
     [
         run::CASES,
@@ -48,7 +53,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         cache::CASES,
         crashes::CASES,
         load::CASES,
-        kills::CASES,
+        if soak() { kills::CASES } else { &[] },
     ]
     .concat()
     .into_iter()
