@@ -369,6 +369,14 @@ pub fn join(files: &[PathBuf]) -> Result<(), SysError> {
     Ok(())
 }
 
+/// A value that this host or this version of cgroups has no place for.
+fn unsupported(what: &'static str, reason: &str) -> CgroupError {
+    CgroupError::Invalid {
+        what,
+        reason: reason.to_owned(),
+    }
+}
+
 /// One value to write to a controller's file.
 #[derive(Debug, PartialEq, Eq)]
 struct Write {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use trireme_core::spec::oci::{LinuxBlockIo, LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 
 use super::stats::{self, Blkio, Cpu, Memory, Pids, Stats, keyed, number};
-use super::{Cgroup, CgroupError, Folder, Write};
+use super::{Cgroup, CgroupError, Folder, Write, unsupported};
 use crate::{Doing, SysError};
 
 pub(super) fn create(cgroup: &Cgroup) -> Result<(), SysError> {
@@ -247,13 +247,6 @@ pub(super) fn ignored(resources: &LinuxResources) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(there, what)| there.then_some(what))
     .collect()
-}
-
-fn unsupported(what: &'static str, reason: &str) -> CgroupError {
-    CgroupError::Invalid {
-        what,
-        reason: reason.to_owned(),
-    }
 }
 
 fn block_writes(

@@ -8,7 +8,7 @@ use trireme_core::spec::oci::LinuxResources;
 
 use super::limits::{cpu_weight, io_weight, or_max};
 use super::stats::{self, Blkio, Cpu, Memory, Pids, Stats, keyed, number};
-use super::{Cgroup, CgroupError, Folder, Write};
+use super::{Cgroup, CgroupError, Folder, Write, unsupported};
 use crate::{Doing, SysError};
 
 /// Makes the folder and hands every controller there is down to it.
@@ -199,13 +199,6 @@ pub(super) fn ignored(resources: &LinuxResources) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(there, what)| there.then_some(what))
     .collect()
-}
-
-fn unsupported(what: &'static str, reason: &str) -> CgroupError {
-    CgroupError::Invalid {
-        what,
-        reason: reason.to_owned(),
-    }
 }
 
 /// The specification limits memory and swap together, v2 swap alone.

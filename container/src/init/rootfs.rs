@@ -36,20 +36,13 @@ impl Tree {
     /// When the kernel refuses a mount, or one would give the guest a part of
     /// the kernel.
     pub fn build(plan: &Plan) -> Result<Self, InitError> {
-        // Mounts that the host makes from now on still arrive; nothing that is
-        // mounted here goes back.
+        // Nothing that is mounted here goes back to the host. A folder of an
+        // unbindable mount cannot be bound, so that stands for private.
         let propagation = match plan.root.propagation {
-            Propagation::Private => MountPropagationFlags::PRIVATE,
-            Propagation::Unbindable => MountPropagationFlags::UNBINDABLE,
+            Propagation::Private | Propagation::Unbindable => MountPropagationFlags::PRIVATE,
             Propagation::Slave | Propagation::Shared => MountPropagationFlags::DOWNSTREAM,
         };
-        // A folder of an unbindable mount cannot be bound, so the root is.
-        let before = if propagation == MountPropagationFlags::UNBINDABLE {
-            MountPropagationFlags::PRIVATE
-        } else {
-            propagation
-        };
-        rustix::mount::mount_change("/", before | MountPropagationFlags::REC)
+        rustix::mount::mount_change("/", propagation | MountPropagationFlags::REC)
             .doing(|| "keep mounts to the container".into())?;
         let path = &plan.root.path;
         if plan.root.mounts.is_empty() {
