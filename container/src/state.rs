@@ -2,6 +2,7 @@
 //! somebody else can clean up after it.
 //!
 //! ```text
+//! /run/trireme/<key>.new                         a server that has had no task yet
 //! /run/trireme/<key>/.lock                       locked while a server is looked for or leaves
 //! /run/trireme/<key>/.alive                      locked by the server as long as it lives
 //! /run/trireme/<key>/.starting/<id>              a task that is about to come
@@ -12,6 +13,7 @@
 //! `<key>` is one server: an address of containerd, a build, a configuration
 //! and, for servers of one pod, the pod. Whoever holds `.alive` writes.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -21,6 +23,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
 use trireme_core::bundle;
+use trireme_core::spec::oci;
 
 use crate::cgroup::Cgroup;
 use crate::process::{ProcessId, kill_now};
@@ -30,7 +33,7 @@ use crate::{Doing, SysError};
 pub const ROOT: &str = "/run/trireme";
 
 /// What is known of a container on disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The container's id.
     pub id: String,
@@ -44,6 +47,40 @@ pub struct Record {
     pub cgroups: Vec<Cgroup>,
     /// Every process that was spawned for it, init first.
     pub processes: Vec<ProcessId>,
+    /// What has to run outside of it and when.
+    pub hooks: Hooks,
+}
+
+/// Hooks of the OCI specification that run outside the container
+/// ("POSIX-platform Hooks" in `config.md`), and what they are told.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hooks {
+    /// Once the namespaces exist; deprecated prestart hooks first.
+    pub create_runtime: Vec<oci::Hook>,
+    /// After the guest runs.
+    pub poststart: Vec<oci::Hook>,
+    /// After the container's deletion.
+    pub poststop: Vec<oci::Hook>,
+    /// The container's annotations, where there is a hook to be told.
+    pub annotations: HashMap<String, String>,
+}
+
+impl Hooks {
+    /// The hooks of a specification.
+    pub fn of(spec: &oci::Spec) -> Self {
+        let Some(hooks) = spec.hooks() else {
+            return Self::default();
+        };
+        #[allow(deprecated)]
+        let mut create_runtime = hooks.prestart().clone().unwrap_or_default();
+        create_runtime.extend(hooks.create_runtime().clone().unwrap_or_default());
+        Hooks {
+            create_runtime,
+            poststart: hooks.poststart().clone().unwrap_or_default(),
+            poststop: hooks.poststop().clone().unwrap_or_default(),
+            annotations: spec.annotations().clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// The state of one container on disk.
@@ -236,6 +273,7 @@ mod tests {
             bundle: bundle.into(),
             cgroups: Vec::new(),
             processes,
+            hooks: Hooks::default(),
         }
     }
 

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use rustix::fs::{FlockOperation, MemfdFlags, SealFlags};
 use sha2::{Digest, Sha256};
 use trireme_container::cgroup;
-use trireme_container::init::isolate_compiler;
+use trireme_container::init::{harden, isolate_compiler};
 use trireme_container::link::{CompileOrder, FromCompiler, Link, ToCompiler};
 use trireme_container::process::{LINK_FD, PLAN_FD, PROGRAM_FD};
 use trireme_core::message;
@@ -51,6 +51,7 @@ pub fn main() -> Result<u8> {
 }
 
 fn compile(link: &Link, mut order: File, program: File) -> Result<()> {
+    harden(PROGRAM_FD)?;
     let mut text = Vec::new();
     order
         .read_to_end(&mut text)

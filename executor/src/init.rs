@@ -70,7 +70,7 @@ pub fn main() -> Result<u8> {
 }
 
 fn prepare(link: &Link, mut order: File) -> Result<Prepared> {
-    container::harden()?;
+    container::harden(PLAN_FD)?;
     crash::keep();
     let mut text = Vec::new();
     order
@@ -107,6 +107,7 @@ fn prepare(link: &Link, mut order: File) -> Result<Prepared> {
     let engine = engines::create(&plan.engine)?;
     tree.ensure_folder(&plan.cwd)?;
     let home = home(&tree, &plan);
+    container::is_alone()?;
     tree.enter(plan.root.read_only)?;
     let code = expect(link, &ToInit::Code)?.context("the server sent no code")?;
     credentials::drop_all(&plan)?;

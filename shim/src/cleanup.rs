@@ -15,6 +15,9 @@ use ttrpc::context;
 
 use crate::delete::{LOST, print};
 use crate::folder::{self, Alive};
+use crate::newcomers;
+use crate::server::hooks::Hooks;
+use crate::server::log::TaskLog;
 use crate::wire::api;
 
 /// containerd gives `delete` five seconds.
@@ -47,7 +50,7 @@ pub fn main(bundle: &Path) -> Result<()> {
         drop(lock);
         // A server that was killed a moment ago has lost its connections, by
         // which containerd knows, and may still have its lock.
-        match ask(bundle, &state) {
+        match ask(bundle, &state, deadline) {
             Err(_) if Instant::now() < deadline => std::thread::sleep(PAUSE),
             other => return other,
         }
@@ -63,6 +66,9 @@ fn clean(server: &Path, state: &StateDir, bundle: &Path, deadline: Instant) -> R
     if state::all(server)?.is_empty() {
         remove_server(server, bundle)?;
     }
+    if let Some(record) = &record {
+        poststop(record, deadline)?;
+    }
     let pid = record.and_then(|record| record.processes.first().map(|process| process.pid));
     print(pid.map_or(0, i32::unsigned_abs), LOST, SystemTime::now())
 }
@@ -74,6 +80,7 @@ fn remove_server(server: &Path, bundle: &Path) -> Result<()> {
     {
         let _ = std::fs::remove_file(socket);
     }
+    newcomers::unmark(server);
     std::fs::remove_dir_all(server).with_context(|| format!("cannot remove {}", server.display()))
 }
 
@@ -84,22 +91,42 @@ fn clean_members(server: &Path, pod: &Record, deadline: Instant) -> Result<()> {
         return Ok(());
     }
     for member in state::all(server)? {
-        if member.read()?.is_some_and(|record| record.group == pod.id) {
-            state::clean(&member, deadline)?;
+        if member.read()?.is_some_and(|record| record.group == pod.id)
+            && let Some(record) = state::clean(&member, deadline)?
+        {
+            poststop(&record, deadline)?;
         }
     }
     Ok(())
 }
 
+/// Runs the hooks that the server would have run after the deletion. A record
+/// without a process is of a container that never was.
+fn poststop(record: &Record, deadline: Instant) -> Result<()> {
+    if record.hooks.poststop.is_empty() || record.processes.is_empty() {
+        return Ok(());
+    }
+    let log = TaskLog::open(&record.bundle, &record.id, false);
+    let hooks = Hooks::of(record);
+    runtime()?.block_on(async {
+        let left = left(deadline);
+        if tokio::time::timeout(left, hooks.poststop(&log))
+            .await
+            .is_err()
+        {
+            log.warn("the poststop hooks took too long, and were ended");
+        }
+    });
+    Ok(())
+}
+
 /// Has the server end and delete the task.
-fn ask(bundle: &Path, state: &StateDir) -> Result<()> {
+fn ask(bundle: &Path, state: &StateDir, deadline: Instant) -> Result<()> {
     let record = state.read()?.context("the task's state is gone")?;
     let address = std::fs::read_to_string(bundle.join("address"))
         .context("cannot read the bundle's address file")?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let response = runtime.block_on(async {
+    let within = || context::with_duration(left(deadline));
+    let response = runtime()?.block_on(async {
         let client = ttrpc::asynchronous::Client::connect(address.trim())
             .await
             .context("the server lives but does not answer")?;
@@ -112,18 +139,18 @@ fn ask(bundle: &Path, state: &StateDir) -> Result<()> {
             ..Default::default()
         };
         // What has ended already cannot be killed, which is as well.
-        let _ = client.kill(context::with_duration(PATIENCE), &kill).await;
+        let _ = client.kill(within(), &kill).await;
         let wait = api::WaitRequest {
             id: id.clone(),
             ..Default::default()
         };
-        let _ = client.wait(context::with_duration(PATIENCE), &wait).await;
+        let _ = client.wait(within(), &wait).await;
         let delete = api::DeleteRequest {
             id,
             ..Default::default()
         };
         client
-            .delete(context::with_duration(PATIENCE), &delete)
+            .delete(within(), &delete)
             .await
             .context("the server cannot delete the task")
     })?;
@@ -136,4 +163,17 @@ fn ask(bundle: &Path, state: &StateDir) -> Result<()> {
                 + Duration::new(at.seconds.unsigned_abs(), at.nanos.unsigned_abs())
         });
     print(response.pid, response.exit_status, at)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?)
+}
+
+/// The time left; some, so that a last call is made and not given up at once.
+fn left(deadline: Instant) -> Duration {
+    deadline
+        .saturating_duration_since(Instant::now())
+        .max(PAUSE)
 }

@@ -12,6 +12,7 @@ pub mod delete;
 pub mod folder;
 pub mod info;
 pub mod install;
+pub mod newcomers;
 pub mod order;
 #[cfg(feature = "server")]
 pub mod server;

@@ -24,6 +24,7 @@ use trireme_core::{bundle, spec};
 use crate::args::Args;
 use crate::folder::{self, Alive, STARTING};
 use crate::install;
+use crate::newcomers;
 use crate::order::{ALIVE_FD, LISTENER_FD, ORDER_FD, Order};
 use crate::wire::bootstrap::{self, Input};
 use crate::wire::options;
@@ -184,6 +185,8 @@ fn announce(dir: &Path, id: &str) -> Result<()> {
 /// Starts the server with its socket listening already. The lock on `alive`
 /// goes with the descriptor, and with the server's life.
 fn spawn(order: &Order, alive: File) -> Result<()> {
+    newcomers::mark(&order.dir, &order.socket)
+        .with_context(|| format!("cannot write beside {}", order.dir.display()))?;
     let listener = listen(&order.socket)?;
     let memory = sealed(order).context("cannot make a memory file")?;
     let program = install::beside(install::SERVER)?;

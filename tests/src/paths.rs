@@ -1,6 +1,7 @@
 //! Where builds, hosts and guests are kept: outside the checkout, under the user's cache folder.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
@@ -20,9 +21,17 @@ pub fn dist_bin() -> Result<PathBuf> {
     Ok(cache()?.join("dist/bin"))
 }
 
-/// The root of the checkout that this program was built from.
+/// The root of the checkout: of the package that cargo runs, or else of the one that this program
+/// was built from. Programs of two checkouts may share a target folder, and cargo does not tell
+/// them apart.
 pub fn checkout() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or_else(|| Path::new("/"))
+    static CHECKOUT: OnceLock<PathBuf> = OnceLock::new();
+    CHECKOUT.get_or_init(|| {
+        let package = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        let root = package
+            .ancestors()
+            .find(|folder| folder.join("Cargo.lock").exists());
+        root.unwrap_or(&package).to_owned()
+    })
 }

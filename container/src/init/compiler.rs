@@ -7,21 +7,19 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use trireme_core::plan::User;
 
 use super::{InitError, credentials, mounting};
-use crate::process::PROGRAM_FD;
-use crate::{Doing, sys};
+use crate::Doing;
 
 /// The user and group that own nothing, `nobody` and `nogroup`.
 const NOBODY: u32 = 65534;
 
-/// Leaves this process an empty root, no descriptor but its own three, no
-/// privilege and nobody's credentials. It is in mount, network, IPC and pid
-/// namespaces of its own already.
+/// Leaves this process an empty root, no privilege and nobody's credentials. It
+/// is in mount, network, IPC and pid namespaces of its own already.
 ///
 /// # Errors
 ///
 /// When the kernel refuses a step; the process must then end.
 pub fn isolate() -> Result<(), InitError> {
-    sys::close_from(PROGRAM_FD + 1).doing(|| "close inherited descriptors".into())?;
+    super::is_alone()?;
     let what = || "leave the host's root".to_owned();
     rustix::mount::mount_change(
         "/",

@@ -23,12 +23,13 @@ pub mod signals;
 
 use std::fs;
 use std::io;
+use std::os::fd::RawFd;
+use std::os::unix::fs::MetadataExt;
 
 use rustix::process::{DumpableBehavior, Signal};
 
 pub use compiler::isolate as isolate_compiler;
 
-use crate::process::PLAN_FD;
 use crate::{Doing, SysError, sys};
 
 /// Why a container cannot be set up.
@@ -75,17 +76,37 @@ pub enum InitError {
     Seccomp(String),
 }
 
-/// The first thing init does: it cannot be looked into, it does not outlive
-/// the server's thread, and it has no descriptor that it was not given.
+/// The first thing init and the compiler do: they cannot be looked into, they
+/// do not outlive the server's thread, and they have no descriptor after the
+/// `last` one that they were given.
 ///
 /// # Errors
 ///
 /// The kernel's.
-pub fn harden() -> Result<(), SysError> {
+pub fn harden(last: RawFd) -> Result<(), SysError> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .doing(|| "make init non-dumpable".into())?;
+        .doing(|| "become non-dumpable".into())?;
     die_with_parent()?;
-    sys::close_from(PLAN_FD + 1).doing(|| "close inherited descriptors".into())
+    sys::close_from(last + 1).doing(|| "close inherited descriptors".into())
+}
+
+/// Checks, while there is a /proc, that this process has one thread: another
+/// would keep the privileges that this one drops, which are each thread's own.
+///
+/// # Errors
+///
+/// When there is more than one.
+pub fn is_alone() -> Result<(), SysError> {
+    let what = || "drop privileges".to_owned();
+    // Two links, and one for each thread.
+    match fs::metadata("/proc/self/task").doing(what)?.nlink() {
+        3 => Ok(()),
+        links => Err(io::Error::other(format!(
+            "the engine has started {} threads of its own",
+            links.saturating_sub(3)
+        )))
+        .doing(what),
+    }
 }
 
 /// Has the kernel kill this process when the thread that spawned it ends. A

@@ -11,6 +11,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::key::{Key, hex};
 
+/// How many files an index knows at most; each takes a page of memory.
+const MAX_KNOWN: usize = 4096;
+
 /// What tells a file's contents apart without reading them: its inode and the
 /// times that the kernel alone sets.
 ///
@@ -91,7 +94,9 @@ impl IdentityIndex {
         Key::parse(text.trim_end())
     }
 
-    /// Remembers the key of a file that is settled; forgets nothing.
+    /// Remembers the key of a file that is settled. Where there are more than
+    /// [`MAX_KNOWN`], forgets the half that was learnt first; such a file is
+    /// read again.
     ///
     /// # Errors
     ///
@@ -104,7 +109,21 @@ impl IdentityIndex {
         let path = self.path(identity, context);
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
         fs::write(&temporary, key.as_str())?;
-        fs::rename(&temporary, &path)
+        fs::rename(&temporary, &path)?;
+        self.forget(MAX_KNOWN)
+    }
+
+    fn forget(&self, max: usize) -> io::Result<()> {
+        let mut known: Vec<_> = fs::read_dir(&self.dir)?.flatten().collect();
+        if known.len() <= max {
+            return Ok(());
+        }
+        known.sort_by_cached_key(|file| file.metadata().and_then(|it| it.modified()).ok());
+        for file in &known[..known.len() - max / 2] {
+            // Another server may have been quicker.
+            let _ = fs::remove_file(file.path());
+        }
+        Ok(())
     }
 
     fn path(&self, identity: &FileIdentity, context: &str) -> PathBuf {
@@ -142,6 +161,26 @@ mod tests {
         assert_eq!(index.find(&identity(5), "one"), Some(key()));
         assert_eq!(index.find(&identity(5), "two"), None);
         assert_eq!(index.find(&identity(6), "one"), None);
+    }
+
+    #[test]
+    fn what_was_learnt_first_is_forgotten_first() {
+        let run = tempfile::tempdir().unwrap();
+        let index = IdentityIndex::new(run.path());
+        for changed in 0..5 {
+            index.remember(&identity(changed), "one", &key()).unwrap();
+            let learnt = SystemTime::UNIX_EPOCH + Duration::from_secs(changed as u64);
+            let file = fs::File::options()
+                .write(true)
+                .open(index.path(&identity(changed), "one"));
+            file.unwrap().set_modified(learnt).unwrap();
+        }
+        index.forget(5).unwrap();
+        assert_eq!(index.find(&identity(0), "one"), Some(key()));
+        index.forget(4).unwrap();
+        for (changed, known) in [(0, None), (2, None), (3, Some(key())), (4, Some(key()))] {
+            assert_eq!(index.find(&identity(changed), "one"), known, "{changed}");
+        }
     }
 
     #[test]

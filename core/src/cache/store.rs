@@ -15,6 +15,8 @@ use sha2::{Digest as _, Sha256};
 use super::key::{hex, is_digest};
 use super::{CacheError, FileIdentity, Key};
 
+const NONBLOCKING: FlockOperation = FlockOperation::NonBlockingLockExclusive;
+
 /// A cache of precompiled code.
 #[derive(Clone, Debug)]
 pub struct Cache {
@@ -188,8 +190,12 @@ impl Cache {
         stored: &Stored,
         kept: &HashSet<String>,
     ) -> Result<(), CacheError> {
-        let code = (!kept.contains(&stored.code)).then(|| self.code_path(&stored.code));
-        for path in [Some(self.entry_path(key)), code].into_iter().flatten() {
+        let mut paths = vec![self.entry_path(key)];
+        if !kept.contains(&stored.code) {
+            paths.push(self.code_path(&stored.code));
+            paths.extend(self.verified.iter().map(|dir| dir.join(&stored.code)));
+        }
+        for path in paths {
             missing_as_none(fs::remove_file(&path)).map_err(CacheError::io(&path))?;
         }
         Ok(())
@@ -305,7 +311,30 @@ impl Cache {
             pruned.freed += size;
         }
         self.remove_unnamed_code(&kept)?;
+        self.remove_unused_locks()?;
         Ok(pruned)
+    }
+
+    /// Removes the locks of keys that have no entry, unless somebody holds one
+    /// or has made it a moment ago to take it.
+    fn remove_unused_locks(&self) -> Result<(), CacheError> {
+        let dir = self.dir.join("lock");
+        for file in fs::read_dir(&dir).map_err(CacheError::io(&dir))?.flatten() {
+            let name = file.file_name();
+            let Some(key) = name.to_str().and_then(Key::parse) else {
+                continue;
+            };
+            let path = file.path();
+            if is_young(&file) || self.entry_path(&key).exists() {
+                continue;
+            }
+            let held =
+                File::open(&path).is_ok_and(|lock| rustix::fs::flock(&lock, NONBLOCKING).is_err());
+            if !held {
+                missing_as_none(fs::remove_file(&path)).map_err(CacheError::io(&path))?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes code that was left by somebody who died before naming it. What
@@ -313,11 +342,7 @@ impl Cache {
     fn remove_unnamed_code(&self, named: &HashSet<String>) -> Result<(), CacheError> {
         let dir = self.dir.join("code");
         for file in fs::read_dir(&dir).map_err(CacheError::io(&dir))?.flatten() {
-            let young = file
-                .metadata()
-                .and_then(|m| m.modified())
-                .is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() < 60));
-            if young
+            if is_young(&file)
                 || file
                     .file_name()
                     .to_str()
@@ -403,6 +428,12 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Whether a file was made within the last minute.
+fn is_young(file: &fs::DirEntry) -> bool {
+    let made = file.metadata().and_then(|metadata| metadata.modified());
+    made.is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() < 60))
 }
 
 fn parse(text: &[u8]) -> Option<Stored> {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use limits::Rlimit;
 pub use mounts::{Mount, MountKind, Propagation};
-pub use namespaces::{Namespace, NamespaceKind, Namespaces};
+pub use namespaces::{Namespace, NamespaceKind, Namespaces, sysctl_namespace};
 
 use crate::program::EntryPoint;
 use crate::request::EngineChoice;

@@ -133,7 +133,9 @@ impl Namespaces {
     }
 }
 
-fn sysctl_namespace(dotted: &str) -> Option<NamespaceKind> {
+/// The kind of namespace that a kernel parameter belongs to, by its name with
+/// dots; `None` where it is the whole host's.
+pub fn sysctl_namespace(dotted: &str) -> Option<NamespaceKind> {
     const IPC: &[&str] = &[
         "kernel.msgmax",
         "kernel.msgmnb",

@@ -25,8 +25,10 @@ use trireme_core::cache::{
 use trireme_core::{build_id, message};
 use trireme_engine::Kind;
 
+use super::abandon::Abandoned;
 use super::aside::aside;
 use super::container::{reap, receive};
+use super::create::given_up;
 use super::error::ServiceError;
 use super::log::TaskLog;
 use super::ready;
@@ -59,6 +61,8 @@ pub struct Program<'a> {
     pub name: &'a str,
     /// The log of its task.
     pub log: &'a TaskLog,
+    /// Whether anybody still wants it.
+    pub abandoned: &'a Abandoned,
 }
 
 impl CodeStore {
@@ -85,9 +89,10 @@ impl CodeStore {
             return Ok(file);
         }
         let compiler = Compiler::spawn(self, &program)?;
-        let result = compiler.run(self, &program, &context).await;
+        let work = compiler.run(self, &program, &context);
+        let result = program.abandoned.or(work).await;
         compiler.end(program.cgroup, program.log).await;
-        result
+        result.ok_or_else(given_up)?
     }
 
     /// The code of a file that was seen since boot.

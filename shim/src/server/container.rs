@@ -221,7 +221,7 @@ impl Container {
         crash::step("before_unlink");
         self.state_dir.remove()?;
         *is_deleted = true;
-        self.hooks.poststop(self.pid(), &self.log).await;
+        self.hooks.poststop(&self.log).await;
         Ok(exit)
     }
 

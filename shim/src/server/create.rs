@@ -11,13 +11,14 @@ use trireme_container::cgroup::{Cgroup, Layout};
 use trireme_container::crash;
 use trireme_container::link::{self, FromInit, InitOrder, Link, ToInit};
 use trireme_container::process::{Child, ProcessId, Spawn, new_namespaces};
-use trireme_container::state::{Record, StateDir};
+use trireme_container::state::{self, Record, StateDir};
 use trireme_container::stdio::{Streams, Terminal as Pty};
 use trireme_core::config::Network;
 use trireme_core::lifecycle::State;
 use trireme_core::plan::{Input, Mount, NamespaceKind, Plan, Planned};
 use trireme_core::spec::{self, oci};
 
+use super::abandon::Abandoned;
 use super::code::{CodeStore, Program};
 use super::container::{Container, StreamNames, reap, receive, remove_cgroup};
 use super::error::ServiceError;
@@ -40,6 +41,14 @@ pub struct Maker {
     pub code: CodeStore,
 }
 
+/// An init on its way to be ready.
+struct Init<'a> {
+    child: &'a Child,
+    link: &'a AsyncFd<Link>,
+    hooks: &'a Hooks,
+    abandoned: &'a Abandoned,
+}
+
 /// What exists of a container while it is made.
 struct Site {
     state_dir: StateDir,
@@ -56,6 +65,7 @@ impl Maker {
     pub async fn create(
         &self,
         request: &api::CreateTaskRequest,
+        abandoned: &Abandoned,
     ) -> Result<Arc<Container>, ServiceError> {
         if !request.checkpoint.is_empty() {
             return Err(ServiceError::Unimplemented(
@@ -73,7 +83,7 @@ impl Maker {
         ignored.iter().for_each(|notice| log.warn(notice));
         left_out.iter().for_each(|notice| log.debug(notice));
         let site = self.site(&spec, request, bundle, log)?;
-        match self.build(&spec, &plan, request, &site).await {
+        match self.build(&spec, &plan, request, &site, abandoned).await {
             Ok(made) => Ok(Arc::new(made.container(request, site))),
             Err(error) => {
                 site.clear().await;
@@ -134,6 +144,7 @@ impl Maker {
             bundle: bundle.to_owned(),
             cgroups: vec![cgroup.clone(), cgroup.sibling("-compile")],
             processes: Vec::new(),
+            hooks: state::Hooks::of(spec),
         };
         let state_dir = StateDir::new(&self.order.dir, namespace, &request.id)?;
         state_dir.write(&record)?;
@@ -151,6 +162,7 @@ impl Maker {
         plan: &Plan,
         request: &api::CreateTaskRequest,
         site: &Site,
+        abandoned: &Abandoned,
     ) -> Result<Made, ServiceError> {
         let resources = spec
             .linux()
@@ -171,13 +183,21 @@ impl Maker {
             ));
         }
         let streams = GuestStreams::open(plan, request)?;
-        let hooks = Hooks::new(spec, request);
+        let hooks = Hooks::of(&site.record);
         let (child, link) = self.spawn(plan, site, &streams, &hooks)?;
         let mut record = site.record.clone();
         record.processes.extend(ProcessId::of(child.pid).ok());
         let streams = streams.handed_over();
         let result = match site.state_dir.write(&record) {
-            Ok(()) => self.converse(plan, site, &child, &link, &hooks).await,
+            Ok(()) => {
+                let init = Init {
+                    child: &child,
+                    link: &link,
+                    hooks: &hooks,
+                    abandoned,
+                };
+                self.converse(plan, site, &init).await
+            }
             Err(error) => Err(error.into()),
         };
         match result {
@@ -191,7 +211,7 @@ impl Maker {
                 // Whatever it says, nobody will read it any more.
                 let _ = reap(&child).await;
                 if hooks.before_start() {
-                    hooks.poststop(child.pid.unsigned_abs(), &site.log).await;
+                    hooks.poststop(&site.log).await;
                 }
                 Err(error)
             }
@@ -246,18 +266,25 @@ impl Maker {
         &self,
         plan: &Plan,
         site: &Site,
-        child: &Child,
-        link: &AsyncFd<Link>,
-        hooks: &Hooks,
+        init: &Init<'_>,
     ) -> Result<(), ServiceError> {
+        let Init {
+            child,
+            link,
+            hooks,
+            abandoned,
+        } = *init;
         let mut has_code = false;
         loop {
-            let message = receive::<FromInit>(link)
+            let message = abandoned
+                .or(receive::<FromInit>(link))
                 .await
+                .ok_or_else(given_up)?
                 .map_err(|error| ServiceError::Setup(format!("init: {error}")))?;
             match message {
                 Some((FromInit::Built, _)) if hooks.before_start() && !has_code => {
-                    hooks.create_runtime(child.pid.unsigned_abs()).await?;
+                    let hooks = hooks.create_runtime(child.pid.unsigned_abs());
+                    abandoned.or(hooks).await.ok_or_else(given_up)??;
                     say(link, &ToInit::Proceed, None)?;
                 }
                 // Once: after that init has loaded code, and may be what that made
@@ -271,6 +298,7 @@ impl Maker {
                         cgroup: &site.record.cgroups[1],
                         name: &plan.entry.path,
                         log: &site.log,
+                        abandoned,
                     };
                     let code = self.code.code(program).await?;
                     say(link, &ToInit::Code, Some(code.as_fd()))?;
@@ -423,6 +451,11 @@ impl GuestStreams {
             },
         }
     }
+}
+
+/// What a Create answers that nobody waits for any more.
+pub(super) fn given_up() -> ServiceError {
+    ServiceError::Setup("the container was deleted while it was made".into())
 }
 
 fn say(

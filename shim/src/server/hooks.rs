@@ -1,7 +1,6 @@
-//! Hooks of the OCI specification that run outside the container ("POSIX-platform
-//! Hooks" in `config.md`): prestart and createRuntime once the namespaces
-//! exist, poststart after the guest runs, poststop after deletion. The other two
-//! are refused when the plan is made.
+//! Running hooks of the OCI specification outside the container: prestart and
+//! createRuntime once the namespaces exist, poststart after the guest runs,
+//! poststop after deletion. The other two are refused when the plan is made.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -9,48 +8,37 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use trireme_container::state::{self, Record};
 use trireme_core::spec::oci;
 
 use super::error::ServiceError;
 use super::log::TaskLog;
-use crate::wire::api;
 
 /// The hooks of one container.
 pub struct Hooks {
     id: String,
     bundle: PathBuf,
-    annotations: std::collections::HashMap<String, String>,
-    create_runtime: Vec<oci::Hook>,
-    poststart: Vec<oci::Hook>,
-    poststop: Vec<oci::Hook>,
+    hooks: state::Hooks,
 }
 
 impl Hooks {
-    /// The hooks of a specification.
-    pub fn new(spec: &oci::Spec, request: &api::CreateTaskRequest) -> Self {
-        let hooks = spec.hooks().clone().unwrap_or_default();
-        // Deprecated prestart hooks run at the same point, before the others.
-        #[allow(deprecated)]
-        let mut create_runtime = hooks.prestart().clone().unwrap_or_default();
-        create_runtime.extend(hooks.create_runtime().clone().unwrap_or_default());
+    /// The hooks that a container's record holds.
+    pub fn of(record: &Record) -> Self {
         Hooks {
-            id: request.id.clone(),
-            bundle: PathBuf::from(&request.bundle),
-            annotations: spec.annotations().clone().unwrap_or_default(),
-            create_runtime,
-            poststart: hooks.poststart().clone().unwrap_or_default(),
-            poststop: hooks.poststop().clone().unwrap_or_default(),
+            id: record.id.clone(),
+            bundle: record.bundle.clone(),
+            hooks: record.hooks.clone(),
         }
     }
 
     /// Whether init has to wait for hooks.
     pub fn before_start(&self) -> bool {
-        !self.create_runtime.is_empty()
+        !self.hooks.create_runtime.is_empty()
     }
 
     /// Runs the hooks that init waits for; the first that fails, fails Create.
     pub async fn create_runtime(&self, pid: u32) -> Result<(), ServiceError> {
-        for hook in &self.create_runtime {
+        for hook in &self.hooks.create_runtime {
             self.run(hook, "creating", pid).await.map_err(|reason| {
                 ServiceError::Setup(format!("hook {}: {reason}", hook.path().display()))
             })?;
@@ -61,12 +49,13 @@ impl Hooks {
     /// Runs the hooks after the start; a failure is a warning, as the
     /// specification has it.
     pub async fn poststart(&self, pid: u32, log: &TaskLog) {
-        self.run_all(&self.poststart, "running", pid, log).await;
+        self.run_all(&self.hooks.poststart, "running", pid, log)
+            .await;
     }
 
     /// Runs the hooks after the deletion; a failure is a warning.
-    pub async fn poststop(&self, pid: u32, log: &TaskLog) {
-        self.run_all(&self.poststop, "stopped", pid, log).await;
+    pub async fn poststop(&self, log: &TaskLog) {
+        self.run_all(&self.hooks.poststop, "stopped", 0, log).await;
     }
 
     async fn run_all(&self, hooks: &[oci::Hook], status: &str, pid: u32, log: &TaskLog) {
@@ -82,9 +71,9 @@ impl Hooks {
             "ociVersion": "1.2.1",
             "id": self.id,
             "status": status,
-            "pid": if status == "stopped" { 0 } else { pid },
+            "pid": pid,
             "bundle": self.bundle,
-            "annotations": self.annotations,
+            "annotations": self.hooks.annotations,
         });
         let mut command = Command::new(hook.path());
         if let Some((name, args)) = hook.args().as_deref().and_then(<[String]>::split_first) {

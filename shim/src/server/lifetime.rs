@@ -8,16 +8,15 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::service::Service;
 use crate::folder::{self, STARTING};
+use crate::newcomers::{self, PATIENCE};
 use crate::order::Order;
 
-/// How long an announced task may take to come.
-const ANNOUNCED: Duration = Duration::from_secs(10);
 /// The pause before another try to leave.
 const AGAIN: Duration = Duration::from_millis(100);
 /// How long containerd may take to fetch the last events.
@@ -62,6 +61,7 @@ fn try_leave(order: &Order) -> bool {
         return false;
     }
     let _ = fs::remove_file(&order.socket);
+    newcomers::unmark(&order.dir);
     let _ = fs::remove_dir_all(&order.dir);
     true
 }
@@ -72,10 +72,6 @@ fn is_announced(dir: &Path) -> bool {
     };
     files.flatten().any(|file| {
         let made = file.metadata().and_then(|metadata| metadata.modified());
-        made.is_ok_and(|at| {
-            SystemTime::now()
-                .duration_since(at)
-                .is_ok_and(|age| age < ANNOUNCED)
-        })
+        made.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < PATIENCE))
     })
 }

@@ -5,15 +5,16 @@
 //! spawned: the kernel ties a container's life to that thread. What may take
 //! long, reading or writing precompiled code, is done by short-lived threads.
 
+mod abandon;
 mod aside;
 mod code;
 mod container;
 mod create;
 mod error;
 mod events;
-mod hooks;
+pub(crate) mod hooks;
 mod lifetime;
-mod log;
+pub(crate) mod log;
 mod ready;
 mod service;
 mod terminal;
@@ -29,6 +30,7 @@ use rustix::io::FdFlags;
 use tokio::net::UnixListener;
 use ttrpc::asynchronous::transport::Listener;
 
+use crate::newcomers;
 use crate::order::{ALIVE_FD, LISTENER_FD, ORDER_FD, Order};
 
 /// Serves until there is nothing left to serve.
@@ -87,6 +89,9 @@ async fn serve(listener: StdListener, order: Order) -> Result<()> {
         .add_listener(Listener::from(listener))
         .register_service(service::methods(&service));
     server.start().await.context("cannot serve")?;
+    if let Some(run) = service.order().dir.parent() {
+        newcomers::sweep(run, newcomers::PATIENCE);
+    }
     lifetime::until_left(&service).await;
     server.shutdown().await.context("cannot stop")?;
     Ok(())

@@ -21,6 +21,7 @@ use trireme_core::plan::TerminalSize;
 use trireme_core::spec::oci::LinuxResources;
 use ttrpc::r#async::TtrpcContext;
 
+use super::abandon::{self, Abandon};
 use super::code::CodeStore;
 use super::container::{Container, lock};
 use super::create::Maker;
@@ -28,6 +29,7 @@ use super::error::ServiceError;
 use super::events::Events;
 use crate::folder::STARTING;
 use crate::install;
+use crate::newcomers;
 use crate::order::Order;
 use crate::wire::api::{self, Empty};
 use crate::wire::events::{Event, task_events};
@@ -38,7 +40,7 @@ const NAMES: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
 
 /// A container, or the promise of one.
 enum Slot {
-    Making,
+    Making(Arc<Abandon>),
     Made(Arc<Container>),
 }
 
@@ -131,8 +133,20 @@ impl Service {
         }
     }
 
+    /// Ends the making of a container whose client has given up on it: Delete
+    /// is what containerd calls then, and its clean-up after a restart. Returns
+    /// when there is nothing half-made any more.
+    async fn abandon(&self, id: &str) {
+        let making = match lock(&self.slots).get(id) {
+            Some(Slot::Making(abandon)) => abandon.clone(),
+            _ => return,
+        };
+        making.ask().await;
+    }
+
     async fn create(&self, request: &api::CreateTaskRequest) -> Result<u32, ServiceError> {
         let id = &request.id;
+        let (abandon, abandoned) = abandon::pair();
         {
             let mut slots = lock(&self.slots);
             if slots.contains_key(id) {
@@ -140,11 +154,12 @@ impl Service {
                     "container {id} exists already"
                 )));
             }
-            slots.insert(id.clone(), Slot::Making);
+            slots.insert(id.clone(), Slot::Making(Arc::new(abandon)));
         }
         self.changed.notify_one();
+        newcomers::unmark(&self.order().dir);
         let _ = std::fs::remove_file(self.order().dir.join(STARTING).join(id));
-        let made = self.maker.create(request).await;
+        let made = self.maker.create(request, &abandoned).await;
         let result = match made {
             Ok(container) => {
                 let pid = container.pid();
@@ -304,6 +319,9 @@ impl Task for Tasks {
         _: &TtrpcContext,
         request: api::DeleteRequest,
     ) -> ttrpc::Result<api::DeleteResponse> {
+        if request.exec_id.is_empty() {
+            self.0.abandon(&request.id).await;
+        }
         let container = self.0.init(&request.id, &request.exec_id)?;
         self.to_its_end(|service| async move { service.delete(&container).await })
             .await

@@ -13,6 +13,10 @@ use trireme_container::link::{FromInit, InitOrder, Link, ToInit};
 use trireme_container::process::{LINK_FD, PLAN_FD};
 use trireme_core::plan::Plan;
 
+/// A guest that is not there.
+pub const NOTHING: &str = "/nothing.wasm";
+/// A guest that is never ready.
+pub const NEVER: &str = "/never.wasm";
 /// In a bundle: a FIFO that lets the guest end.
 pub const END: &str = "end";
 
@@ -36,9 +40,21 @@ fn run() -> Result<u8> {
             File::from_raw_fd(PLAN_FD),
         )
     };
-    let InitOrder { plan, cgroup, .. } = serde_json::from_reader(order)?;
+    let InitOrder {
+        plan,
+        cgroup,
+        hooks,
+    } = serde_json::from_reader(order)?;
     cgroup::join(&cgroup)?;
-    if plan.entry.path == "/nothing.wasm" {
+    if hooks {
+        link.send(&FromInit::Built, None)?;
+        link.receive::<ToInit>()?;
+    }
+    if plan.entry.path == NEVER {
+        link.receive::<ToInit>()?;
+        bail!("the server is gone");
+    }
+    if plan.entry.path == NOTHING {
         let message = format!("exec: \"{}\": no such file or directory", plan.entry.path);
         link.send(&FromInit::Failed { message }, None)?;
         return Ok(1);

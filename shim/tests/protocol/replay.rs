@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
+use trireme_tests::paths;
 use trireme_tests::protocol::client::{Answer, Client, Pending};
 use trireme_tests::protocol::transcript::{self, Entry, Normaliser};
 
 use crate::runs;
 use crate::server::{Server, fifo};
 
-const TRANSCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transcripts");
+const TRANSCRIPTS: &str = "shim/tests/transcripts";
 /// The versions of containerd that there must be transcripts of.
 const VERSIONS: [&str; 2] = ["1.6.20", "2.3.4"];
 /// What must have been recorded with each.
@@ -35,7 +36,7 @@ const QUIET: Duration = Duration::from_millis(50);
 pub fn trials() -> Vec<Trial> {
     let replay = |version: &'static str, scenario: &'static str| {
         let run = move || {
-            replay(&Path::new(TRANSCRIPTS).join(version), scenario)
+            replay(&paths::checkout().join(TRANSCRIPTS).join(version), scenario)
                 .map_err(|error| Failed::from(format!("{error:#}")))
         };
         Trial::test(format!("replay::{version}::{scenario}"), run)

@@ -57,6 +57,39 @@ impl Server {
         self.folder.path().join("server.sock")
     }
 
+    /// The folder of the server's state.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().join("server")
+    }
+
+    /// One of the installed programs.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// The cgroups of a bundle's container that are there, in any hierarchy.
+    pub fn cgroups(&self, id: &str) -> Vec<PathBuf> {
+        let root = Path::new("/sys/fs/cgroup");
+        let hierarchies = fs::read_dir(root).into_iter().flatten().flatten();
+        hierarchies
+            .map(|hierarchy| hierarchy.path())
+            .chain([root.to_owned()])
+            .map(|folder| folder.join(&self.cgroup(id)[1..]))
+            .filter(|folder| folder.exists())
+            .collect()
+    }
+
+    fn cgroup(&self, id: &str) -> String {
+        format!("/trireme-test-{}-{id}", self.child.id())
+    }
+
     /// The folder of the bundles.
     pub fn tasks(&self) -> PathBuf {
         self.folder.path().join("tasks")
@@ -71,8 +104,7 @@ impl Server {
     pub fn bundle(&self, id: &str, mut config: Value) -> Result<PathBuf> {
         let bundle = self.tasks().join(id);
         fs::create_dir_all(bundle.join("rootfs"))?;
-        let cgroup = format!("/trireme-test-{}-{id}", self.child.id());
-        config["linux"]["cgroupsPath"] = json!(cgroup);
+        config["linux"]["cgroupsPath"] = json!(self.cgroup(id));
         fs::write(bundle.join("config.json"), config.to_string())?;
         if !bundle.join(END).exists() {
             fifo(&bundle.join(END))?;
@@ -113,7 +145,7 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let deadline = Instant::now() + CLEAN_LIMIT;
-        let server = self.folder.path().join("server");
+        let server = self.folder();
         for left in state::all(&server).unwrap_or_default() {
             if let Err(error) = state::clean(&left, deadline) {
                 eprintln!("protocol: {}: {error}", left.path().display());

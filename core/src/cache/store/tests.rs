@@ -128,3 +128,42 @@ fn an_entry_that_names_no_digest_is_no_path() {
     fs::write(f.cache.entry_path(&f.key("one")), evil).unwrap();
     assert_eq!(f.found("one"), None);
 }
+
+#[test]
+fn locks_of_keys_without_code_go_unless_they_are_held() {
+    let fixture = Fixture::new();
+    fixture.insert("kept", b"code", 1 << 20).unwrap();
+    let long_ago = SystemTime::now() - std::time::Duration::from_secs(3600);
+    let [kept, held, idle] = ["kept", "held", "idle"].map(|wasm| {
+        let lock = fixture.cache.lock_file(&fixture.key(wasm)).unwrap();
+        lock.set_modified(long_ago).unwrap();
+        lock
+    });
+    rustix::fs::flock(&held, FlockOperation::LockExclusive).unwrap();
+    drop((kept, idle));
+    let young = fixture.cache.lock_file(&fixture.key("young")).unwrap();
+    fixture.cache.prune(1 << 20).unwrap();
+    let is_there = |wasm| {
+        let lock = fixture
+            .cache
+            .dir
+            .join("lock")
+            .join(fixture.key(wasm).as_str());
+        lock.exists()
+    };
+    assert_eq!(
+        ["kept", "held", "young", "idle"].map(is_there),
+        [true, true, true, false]
+    );
+    drop((held, young));
+}
+
+#[test]
+fn what_was_checked_is_forgotten_with_the_code() {
+    let fixture = Fixture::new();
+    fixture.insert("one", b"code", 1 << 20).unwrap();
+    let verified = fixture.dir.path().join("run/verified");
+    assert_eq!(fs::read_dir(&verified).unwrap().count(), 1);
+    fixture.cache.prune(0).unwrap();
+    assert_eq!(fs::read_dir(&verified).unwrap().count(), 0);
+}

@@ -1,0 +1,259 @@
+//! What the server does around a container: hooks that run outside of it, and Creates that
+//! nobody waits for any more.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use libtest_mimic::{Failed, Trial};
+use serde_json::{Value, json};
+use trireme_shim::install::SERVER;
+use trireme_tests::protocol::client::{Answer, Client};
+use trireme_tests::protocol::methods::TASK_V2;
+
+use crate::executor::{NEVER, NOTHING};
+use crate::server::Server;
+
+const LIMIT: Duration = Duration::from_secs(10);
+const ID: &str = "one";
+
+/// One trial for each behaviour.
+pub fn trials() -> Vec<Trial> {
+    let cases: [(&str, fn() -> Result<()>); 6] = [
+        ("hooks_run_in_their_order", hooks_run_in_their_order),
+        (
+            "a_hook_that_fails_fails_create",
+            a_hook_that_fails_fails_create,
+        ),
+        ("a_hook_that_hangs_is_ended", a_hook_that_hangs_is_ended),
+        (
+            "a_failed_create_runs_poststop",
+            a_failed_create_runs_poststop,
+        ),
+        (
+            "poststop_runs_after_the_servers_death",
+            poststop_runs_after_the_servers_death,
+        ),
+        (
+            "delete_ends_a_create_that_nobody_waits_for",
+            delete_ends_a_create_that_nobody_waits_for,
+        ),
+    ];
+    cases
+        .into_iter()
+        .map(|(name, case)| {
+            let run = move || case().map_err(|error| Failed::from(format!("{error:#}")));
+            Trial::test(format!("calls::{name}"), run)
+        })
+        .collect()
+}
+
+/// A server with a bundle whose hooks write down what they are told.
+struct Fixture {
+    server: Server,
+    client: Client,
+    bundle: PathBuf,
+}
+
+impl Fixture {
+    fn new(program: &str, hooks: impl FnOnce(&Path) -> Value) -> Result<Self> {
+        let server = Server::start()?;
+        let spec = json!({
+            "ociVersion": "1.0.2",
+            "process": { "args": [program], "cwd": "/", "user": { "uid": 0, "gid": 0 } },
+            "root": { "path": "rootfs" },
+            "annotations": { "colour": "red" },
+            "hooks": hooks(&server.tasks().join(ID)),
+            "linux": { "namespaces": [{ "type": "pid" }, { "type": "mount" }] },
+        });
+        let bundle = server.bundle(ID, spec)?;
+        let client = Client::connect(&server.socket(), TASK_V2)?;
+        Ok(Self {
+            server,
+            client,
+            bundle,
+        })
+    }
+
+    fn create(&mut self) -> Result<Answer> {
+        self.client.call("Create", &self.request())
+    }
+
+    fn request(&self) -> Value {
+        json!({ "id": ID, "bundle": self.bundle })
+    }
+
+    fn call(&mut self, method: &str) -> Result<Value> {
+        self.client.call(method, &json!({ "id": ID }))?.expect()
+    }
+
+    /// What the hooks have written: their names and what they were told.
+    fn written(&self) -> Result<Vec<(String, Value)>> {
+        let text = fs::read_to_string(self.bundle.join("written")).unwrap_or_default();
+        text.lines()
+            .map(|line| {
+                let (name, state) = line.split_once(' ').context("a name and a state")?;
+                Ok((name.to_owned(), serde_json::from_str(state)?))
+            })
+            .collect()
+    }
+
+    fn names(&self) -> Result<Vec<String>> {
+        Ok(self.written()?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// That nothing of the container is left but its bundle.
+    fn expect_gone(&self) -> Result<()> {
+        let left = trireme_container::state::all(&self.server.folder())?;
+        ensure!(left.is_empty(), "{left:?}");
+        let cgroups = self.server.cgroups(ID);
+        ensure!(cgroups.is_empty(), "{cgroups:?}");
+        Ok(())
+    }
+}
+
+/// A hook that appends its name and its standard input to a file.
+fn writing(bundle: &Path, name: &str) -> Value {
+    let file = bundle.join("written");
+    let script = format!("echo \"$NAME $(cat)\" >> {}", file.display());
+    json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": [format!("NAME={name}"), "PATH=/usr/bin:/bin"] })
+}
+
+fn running(script: &str, timeout: i64) -> Value {
+    json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"], "timeout": timeout })
+}
+
+fn refusal(answer: Answer) -> Result<String> {
+    match answer {
+        Answer::Refusal { message, .. } => Ok(message),
+        Answer::Response(value) => bail!("not refused: {value}"),
+    }
+}
+
+fn hooks_run_in_their_order() -> Result<()> {
+    let mut fixture = Fixture::new("/sleep.wasm", |bundle| {
+        json!({
+            "prestart": [writing(bundle, "prestart")],
+            "createRuntime": [writing(bundle, "createRuntime")],
+            "poststart": [writing(bundle, "poststart")],
+            "poststop": [writing(bundle, "poststop")],
+        })
+    })?;
+    let pid = fixture.create()?.expect()?["pid"].clone();
+    ensure!(
+        fixture.names()? == ["prestart", "createRuntime"],
+        "{:?}",
+        fixture.names()?
+    );
+    fixture.call("Start")?;
+    fixture
+        .client
+        .call("Kill", &json!({ "id": ID, "signal": 9 }))?
+        .expect()?;
+    fixture.call("Wait")?;
+    fixture.call("Delete")?;
+    let written = fixture.written()?;
+    let expected = [
+        ("prestart", "creating", pid.clone()),
+        ("createRuntime", "creating", pid.clone()),
+        ("poststart", "running", pid),
+        ("poststop", "stopped", json!(0)),
+    ];
+    ensure!(written.len() == expected.len(), "{written:?}");
+    for ((name, state), (expected, status, pid)) in written.iter().zip(expected) {
+        let told = json!({
+            "ociVersion": state["ociVersion"], "id": ID, "status": status, "pid": pid,
+            "bundle": fixture.bundle, "annotations": { "colour": "red" },
+        });
+        ensure!(
+            name == expected && *state == told,
+            "{name} {state}, not {expected} {told}"
+        );
+    }
+    fixture.expect_gone()
+}
+
+fn a_hook_that_fails_fails_create() -> Result<()> {
+    let mut fixture = Fixture::new("/sleep.wasm", |bundle| {
+        json!({
+            "createRuntime": [running("echo no network >&2; exit 3", 0)],
+            "poststop": [writing(bundle, "poststop")],
+        })
+    })?;
+    let message = refusal(fixture.create()?)?;
+    ensure!(
+        message.contains("/bin/sh") && message.contains("no network"),
+        "{message}"
+    );
+    ensure!(fixture.names()? == ["poststop"], "{:?}", fixture.names()?);
+    fixture.expect_gone()
+}
+
+fn a_hook_that_hangs_is_ended() -> Result<()> {
+    let mut fixture = Fixture::new(
+        "/sleep.wasm",
+        |_| json!({ "createRuntime": [running("exec sleep 60", 1)] }),
+    )?;
+    let message = refusal(fixture.create()?)?;
+    ensure!(message.contains("took more than 1s"), "{message}");
+    fixture.expect_gone()
+}
+
+fn a_failed_create_runs_poststop() -> Result<()> {
+    let mut fixture = Fixture::new(NOTHING, |bundle| {
+        json!({
+            "createRuntime": [writing(bundle, "createRuntime")],
+            "poststop": [writing(bundle, "poststop")],
+        })
+    })?;
+    let message = refusal(fixture.create()?)?;
+    ensure!(message.ends_with("no such file or directory"), "{message}");
+    ensure!(
+        fixture.names()? == ["createRuntime", "poststop"],
+        "{:?}",
+        fixture.names()?
+    );
+    fixture.expect_gone()
+}
+
+fn poststop_runs_after_the_servers_death() -> Result<()> {
+    let mut fixture = Fixture::new(
+        "/sleep.wasm",
+        |bundle| json!({ "poststop": [writing(bundle, "poststop")] }),
+    )?;
+    fixture.create()?.expect()?;
+    fixture.call("Start")?;
+    let state = fixture.server.folder().join("default").join(ID);
+    trireme_core::bundle::link(&fixture.bundle, &state)?;
+    fixture.server.kill()?;
+    ensure!(fixture.names()?.is_empty(), "{:?}", fixture.names()?);
+    let program = fixture.server.program(SERVER);
+    let output = Command::new(program)
+        .arg("cleanup")
+        .arg(&fixture.bundle)
+        .output()?;
+    ensure!(output.status.success(), "{output:?}");
+    ensure!(fixture.names()? == ["poststop"], "{:?}", fixture.names()?);
+    fixture.expect_gone()
+}
+
+fn delete_ends_a_create_that_nobody_waits_for() -> Result<()> {
+    let mut fixture = Fixture::new(NEVER, |_| json!({}))?;
+    let create = fixture.client.send("Create", &fixture.request())?;
+    let deadline = Instant::now() + LIMIT;
+    while trireme_container::state::all(&fixture.server.folder())?.is_empty() {
+        ensure!(Instant::now() < deadline, "Create has not begun");
+    }
+    let message = refusal(fixture.client.call("Delete", &json!({ "id": ID }))?)?;
+    ensure!(message.contains("not created"), "{message}");
+    fixture.expect_gone()?;
+    let answer = fixture
+        .client
+        .answer(&create, LIMIT)?
+        .context("Create goes on")?;
+    let message = refusal(answer)?;
+    ensure!(message.contains("deleted while it was made"), "{message}");
+    Ok(())
+}
