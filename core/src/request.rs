@@ -26,6 +26,19 @@ pub struct EngineChoice {
 }
 
 impl EngineChoice {
+    /// Why the engine of the choice cannot be had, with what names it: the
+    /// handler, the engine and, for a plugin, where it is configured.
+    pub fn unusable(&self, reason: &str) -> String {
+        let (handler, engine) = (&self.handler, &self.engine);
+        match self.plugin {
+            None => format!("handler \"{handler}\": engine \"{engine}\": {reason}"),
+            Some(_) => format!(
+                "handler \"{handler}\": engine \"{engine}\": the plugin {reason} \
+                 ([engines.{engine}] plugin)"
+            ),
+        }
+    }
+
     /// What of the choice decides which code the engine's compiler makes, as
     /// canonical text for cache keys. The build id of the compiler stands for
     /// the defaults of what is not set.

@@ -19,7 +19,7 @@ use trireme_container::link::{CompileOrder, FromCompiler, Link, ToCompiler};
 use trireme_container::process::{LINK_FD, PLAN_FD, PROGRAM_FD};
 use trireme_core::message;
 
-use crate::engines;
+use crate::{deadline, engines};
 
 /// The largest program that is compiled, in bytes.
 pub const MAX_PROGRAM: u64 = 1 << 30;
@@ -63,6 +63,7 @@ fn compile(link: &Link, mut order: File, program: File) -> Result<()> {
         cgroup,
     } = serde_json::from_slice(&text).context("the order is not understood")?;
     cgroup::join(&cgroup)?;
+    deadline::report_to_server();
     let engine = engines::create(&choice)?;
     isolate_compiler()?;
     let wasm = copy(program)?;

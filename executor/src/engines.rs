@@ -1,10 +1,12 @@
 //! The engines there are.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use trireme_core::build_id;
 use trireme_core::request::EngineChoice;
 use trireme_engine::{Adapter, Engine, EngineError, Settings, SettingsError};
+
+use crate::plugin::{self, PluginError};
 
 /// The engines that this build has linked in.
 pub fn linked_in() -> Vec<&'static dyn Adapter> {
@@ -30,18 +32,13 @@ pub enum ChoiceError {
         /// The engines there are.
         there: String,
     },
-    /// It is to come from a plugin.
-    #[error(
-        "handler \"{handler}\": engine \"{engine}\" is configured as the plugin {plugin}, and this build opens no \
-         plugins; remove `plugin` from [engines.{engine}] to use an engine that is linked in"
-    )]
+    /// It is to come from a plugin, which cannot be used.
+    #[error("{}", choice.unusable(&source.to_string()))]
     Plugin {
-        /// The handler.
-        handler: String,
-        /// The engine.
-        engine: String,
-        /// The plugin's file.
-        plugin: PathBuf,
+        /// What was chosen.
+        choice: Box<EngineChoice>,
+        /// Why.
+        source: PluginError,
     },
     /// It does not enforce a limit that the handler sets.
     #[error(
@@ -79,22 +76,26 @@ pub enum ChoiceError {
         source: EngineError,
     },
     /// The build that holds it cannot be identified.
-    #[error("engine \"{engine}\": {source}")]
+    #[error("{}", choice.unusable(&source.to_string()))]
     Build {
-        /// The engine.
-        engine: String,
+        /// What was chosen.
+        choice: Box<EngineChoice>,
         /// Why.
         source: build_id::BuildIdError,
     },
 }
 
-/// The adapter of a choice.
+/// The adapter of a choice. A plugin is opened for good, so this belongs where
+/// the host's files are still there.
 pub fn adapter(choice: &EngineChoice) -> Result<&'static dyn Adapter, ChoiceError> {
-    if let Some(plugin) = &choice.plugin {
-        return Err(ChoiceError::Plugin {
-            handler: choice.handler.clone(),
-            engine: choice.engine.clone(),
-            plugin: plugin.clone(),
+    if let Some(file) = &choice.plugin {
+        let label = format!(
+            "handler \"{}\": engine \"{}\"",
+            choice.handler, choice.engine
+        );
+        return plugin::open(&choice.engine, file, label).map_err(|source| ChoiceError::Plugin {
+            choice: Box::new(choice.clone()),
+            source,
         });
     }
     linked_in()
@@ -150,12 +151,10 @@ pub fn create(choice: &EngineChoice) -> Result<Box<dyn Engine>, ChoiceError> {
 
 /// Identifies the build that holds the compiler of a choice.
 pub fn build(choice: &EngineChoice) -> Result<String, ChoiceError> {
-    let holder = choice
-        .plugin
-        .clone()
-        .unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-    build_id::of_file(&holder).map_err(|source| ChoiceError::Build {
-        engine: choice.engine.clone(),
-        source,
+    build_id::of_engine(choice.plugin.as_deref(), Path::new("/proc/self/exe")).map_err(|source| {
+        ChoiceError::Build {
+            choice: Box::new(choice.clone()),
+            source,
+        }
     })
 }

@@ -18,7 +18,7 @@ use trireme_core::message;
 use trireme_core::plan::Plan;
 use trireme_engine::{Directory, Guest, Kind, Program, Rights, World};
 
-use crate::{engines, guest};
+use crate::{deadline, engines, guest};
 
 /// A guest that only has to be let run.
 struct Prepared {
@@ -104,6 +104,7 @@ fn prepare(link: &Link, mut order: File) -> Result<Prepared> {
     )?;
     drop(program);
     // While the server looks for the code, or has it compiled.
+    deadline::report_to_server();
     let engine = engines::create(&plan.engine)?;
     tree.ensure_folder(&plan.cwd)?;
     let home = home(&tree, &plan);

@@ -7,15 +7,18 @@
 //! | `run` | `trireme run` | runs a program outside any container |
 //! | `precompile` | `trireme compile` | fills the cache ahead of time |
 //! | `probe` | `trireme engines` | says which engines there are |
+//! | `probe-plugin` | `probe` | looks at one plugin, which may crash |
 //!
 //! A bug in an engine or a hostile module meets the processes of this program
 //! and no other.
 
 mod cached;
 mod compile;
+mod deadline;
 mod engines;
 mod guest;
 mod init;
+mod plugin;
 mod precompile;
 mod probe;
 mod request;
@@ -56,6 +59,7 @@ fn dispatch() -> Result<u8> {
         Some("run") => run::main(request::read(args)?),
         Some("precompile") => precompile::main(request::read(args)?),
         Some("probe") => probe::main(request::read(args)?),
+        Some(probe::CHILD) => probe::child(request::read(args)?),
         Some("--version" | "-v") => {
             println!("trireme-executor {}", env!("CARGO_PKG_VERSION"));
             Ok(0)

@@ -152,11 +152,14 @@ impl CodeStore {
     }
 
     fn build(&self) -> Result<&str, ServiceError> {
-        let holder = self.order.engine.plugin.as_ref().unwrap_or(&self.executor);
+        let engine = &self.order.engine;
         self.build
-            .get_or_init(|| build_id::of_file(holder).map_err(|error| message::of(&error)))
+            .get_or_init(|| {
+                build_id::of_engine(engine.plugin.as_deref(), &self.executor)
+                    .map_err(|error| message::of(&error))
+            })
             .as_deref()
-            .map_err(|reason| ServiceError::Setup(reason.clone()))
+            .map_err(|reason| ServiceError::Setup(engine.unusable(reason)))
     }
 
     fn processor(&self) -> &str {

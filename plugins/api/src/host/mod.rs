@@ -7,6 +7,8 @@
 mod adapter;
 mod mapped;
 mod table;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trust;
 
 use std::path::{Path, PathBuf};
