@@ -9,6 +9,7 @@ mod programs;
 mod run;
 mod safety;
 mod signals;
+mod spec;
 mod task;
 
 use anyhow::Result;
@@ -47,6 +48,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         run::CASES,
         task::CASES,
         signals::CASES,
+        spec::CASES,
         failures::CASES,
         safety::CASES,
         programs::CASES,
