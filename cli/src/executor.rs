@@ -2,16 +2,17 @@
 
 use std::env;
 use std::fs::File;
-use std::io::{Seek, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::{FdFlags, fcntl_setfd};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use trireme_core::memory_file;
 
 const NAME: &str = "trireme-executor";
 const OVERRIDE: &str = "TRIREME_EXECUTOR";
@@ -50,7 +51,7 @@ pub fn ask<T: DeserializeOwned>(verb: &str, request: &impl Serialize) -> Result<
     })
 }
 
-fn command(executor: &Path, verb: &str, request: &OwnedFd) -> Command {
+fn command(executor: &Path, verb: &str, request: &File) -> Command {
     let mut command = Command::new(executor);
     command
         .arg(verb)
@@ -59,17 +60,13 @@ fn command(executor: &Path, verb: &str, request: &OwnedFd) -> Command {
     command
 }
 
-/// The request in a sealed memory file that the executor inherits.
-fn memfd(request: &impl Serialize) -> Result<OwnedFd> {
-    let write = || -> Result<OwnedFd> {
-        let json = serde_json::to_vec(request)?;
-        // Without CLOEXEC: the descriptor is passed on by its number.
-        let mut file = File::from(memfd_create("trireme-request", MemfdFlags::ALLOW_SEALING)?);
-        file.write_all(&json)?;
-        file.rewind()?;
-        let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-        fcntl_add_seals(&file, seals)?;
-        Ok(file.into())
+/// The request in a sealed memory file that the executor inherits: its
+/// descriptor is passed on by its number.
+fn memfd(request: &impl Serialize) -> Result<File> {
+    let write = || -> io::Result<File> {
+        let file = memory_file::sealed_json("trireme-request", request)?;
+        fcntl_setfd(&file, FdFlags::empty())?;
+        Ok(file)
     };
     write().context("cannot write the request")
 }

@@ -4,7 +4,6 @@
 //! with at most one descriptor beside it. The end of the other side is the end
 //! of the conversation.
 
-use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -231,33 +230,19 @@ impl From<Link> for OwnedFd {
     }
 }
 
-/// A value as JSON in a sealed memory file, for a process that is spawned with
-/// it: of any size, and nobody can change it on the way.
-///
-/// # Errors
-///
-/// When the kernel has no memory to give.
-pub fn sealed<T: Serialize>(name: &str, value: &T) -> io::Result<File> {
-    use rustix::fs::{MemfdFlags, SealFlags};
-    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let mut file = File::from(fd);
-    io::Write::write_all(&mut file, &serde_json::to_vec(value)?)?;
-    io::Seek::rewind(&mut file)?;
-    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&file, seals)?;
-    Ok(file)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Read;
+
+    use trireme_core::memory_file::sealed_json;
 
     use super::*;
 
     #[test]
     fn a_message_arrives_with_its_descriptor() {
         let (here, there) = Link::pair().unwrap();
-        let mut memory = sealed("test", &"inside").unwrap();
+        let mut memory = sealed_json("test", &"inside").unwrap();
         here.send(&ToInit::Code, Some(memory.as_fd())).unwrap();
         let (message, fd) = there.receive::<ToInit>().unwrap().unwrap();
         assert_eq!(message, ToInit::Code);

@@ -9,6 +9,7 @@ pub mod bundle;
 pub mod cache;
 pub mod config;
 pub mod lifecycle;
+pub mod memory_file;
 pub mod message;
 pub mod plan;
 pub mod program;

@@ -7,16 +7,17 @@
 //! of a private copy of the bytes, and it is that copy that is compiled.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Seek};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use rustix::fs::{FlockOperation, MemfdFlags, SealFlags};
+use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
 use trireme_container::cgroup;
 use trireme_container::init::{harden, isolate_compiler};
 use trireme_container::link::{CompileOrder, FromCompiler, Link, ToCompiler};
 use trireme_container::process::{LINK_FD, PLAN_FD, PROGRAM_FD};
+use trireme_core::memory_file::{self, Pages};
 use trireme_core::message;
 
 use crate::{deadline, engines};
@@ -142,17 +143,5 @@ fn wait_for_lock(link: &Link) -> Result<Option<OwnedFd>> {
 
 /// The code in a memory file that nobody can change any more.
 pub fn sealed(code: &[u8]) -> Result<File> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Before Linux 6.3 there is no such flag, and every memory file can be
-    // mapped as code.
-    let fd = rustix::fs::memfd_create("precompiled", flags | MemfdFlags::EXEC)
-        .or_else(|_| rustix::fs::memfd_create("precompiled", flags))
-        .context("cannot make a memory file")?;
-    let mut file = File::from(fd);
-    file.write_all(code)
-        .context("cannot keep the code in memory")?;
-    file.rewind()?;
-    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&file, seals).context("cannot seal the code")?;
-    Ok(file)
+    memory_file::sealed("precompiled", code, Pages::Code).context("cannot keep the code in memory")
 }

@@ -15,11 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::FdFlags;
 use sha2::{Digest, Sha256};
 use trireme_core::config::{Config, RuntimeOptions, Selected, ServerMode, handler_from_program};
-use trireme_core::{bundle, spec};
+use trireme_core::{bundle, memory_file, spec};
 
 use crate::args::Args;
 use crate::folder::{self, Alive, STARTING};
@@ -188,7 +187,7 @@ fn spawn(order: &Order, alive: File) -> Result<()> {
     newcomers::mark(&order.dir, &order.socket)
         .with_context(|| format!("cannot write beside {}", order.dir.display()))?;
     let listener = listen(&order.socket)?;
-    let memory = sealed(order).context("cannot make a memory file")?;
+    let memory = memory_file::sealed_json("order", order).context("cannot make a memory file")?;
     let program = install::beside(install::SERVER)?;
     let fds = [
         (listener.as_raw_fd(), LISTENER_FD),
@@ -209,17 +208,6 @@ fn spawn(order: &Order, alive: File) -> Result<()> {
         .spawn()
         .with_context(|| format!("cannot run {}", program.display()))?;
     Ok(())
-}
-
-/// The order in a memory file that nobody can change on its way.
-fn sealed(order: &Order) -> io::Result<File> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let mut memory = File::from(rustix::fs::memfd_create("order", flags)?);
-    memory.write_all(&serde_json::to_vec(order)?)?;
-    io::Seek::rewind(&mut memory)?;
-    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&memory, seals)?;
-    Ok(memory)
 }
 
 fn listen(socket: &Path) -> Result<UnixListener> {

@@ -16,13 +16,13 @@ use rustix::fs::SealFlags;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 use trireme_container::cgroup::{Cgroup, CgroupError};
-use trireme_container::link::{self, CompileOrder, FromCompiler, Link, ToCompiler};
+use trireme_container::link::{CompileOrder, FromCompiler, Link, ToCompiler};
 use trireme_container::process::{Child, Spawn};
 use trireme_container::state;
 use trireme_core::cache::{
     Cache, CacheError, FileIdentity, IdentityIndex, Key, KeyParts, processor_features,
 };
-use trireme_core::{build_id, message};
+use trireme_core::{build_id, memory_file, message};
 use trireme_engine::Kind;
 
 use super::abandon::Abandoned;
@@ -237,7 +237,7 @@ impl Compiler {
         };
         let setup =
             |error: io::Error| ServiceError::Setup(format!("cannot start a compiler: {error}"));
-        let order = link::sealed("order", &order).map_err(setup)?;
+        let order = memory_file::sealed_json("order", &order).map_err(setup)?;
         let (here, there) = Link::pair().map_err(setup)?;
         let null = File::options()
             .read(true)

@@ -9,12 +9,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use trireme_container::cgroup::{Cgroup, Layout};
 use trireme_container::crash;
-use trireme_container::link::{self, FromInit, InitOrder, Link, ToInit};
+use trireme_container::link::{FromInit, InitOrder, Link, ToInit};
 use trireme_container::process::{Child, ProcessId, Spawn, new_namespaces};
 use trireme_container::state::{self, Record, StateDir};
 use trireme_container::stdio::{Streams, Terminal as Pty};
 use trireme_core::config::Network;
 use trireme_core::lifecycle::State;
+use trireme_core::memory_file;
 use trireme_core::plan::{Input, Mount, NamespaceKind, Plan, Planned};
 use trireme_core::spec::{self, oci};
 
@@ -232,7 +233,7 @@ impl Maker {
             cgroup: site.cgroup().join_files(),
             hooks: hooks.before_start(),
         };
-        let order = link::sealed("plan", &order).map_err(failed)?;
+        let order = memory_file::sealed_json("plan", &order).map_err(failed)?;
         let (here, there) = Link::pair().map_err(failed)?;
         here.set_nonblocking().map_err(failed)?;
         let here = ready::of(here).map_err(failed)?;

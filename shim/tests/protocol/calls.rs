@@ -19,9 +19,11 @@ use crate::server::Server;
 const LIMIT: Duration = Duration::from_secs(10);
 const ID: &str = "one";
 
+type Case = fn() -> Result<()>;
+
 /// One trial for each behaviour.
 pub fn trials() -> Vec<Trial> {
-    let cases: [(&str, fn() -> Result<()>); 6] = [
+    let cases: [(&str, Case); 6] = [
         ("hooks_run_in_their_order", hooks_run_in_their_order),
         (
             "a_hook_that_fails_fails_create",

@@ -18,7 +18,7 @@ use crate::server::{Server, fifo};
 
 const TRANSCRIPTS: &str = "shim/tests/transcripts";
 /// The versions of containerd that there must be transcripts of.
-const VERSIONS: [&str; 2] = ["1.6.20", "2.3.4"];
+const VERSIONS: [&str; 4] = ["1.6.20", "1.7.24", "2.1.9", "2.3.4"];
 /// What must have been recorded with each.
 const SCENARIOS: [&str; 6] = [
     "exit-code",
