@@ -33,12 +33,12 @@ pub enum ChoiceError {
         there: String,
     },
     /// It is to come from a plugin, which cannot be used.
-    #[error("{}", choice.unusable(&source.to_string()))]
+    #[error("{}", choice.unusable(&why.to_string()))]
     Plugin {
         /// What was chosen.
         choice: Box<EngineChoice>,
         /// Why.
-        source: PluginError,
+        why: PluginError,
     },
     /// It does not enforce a limit that the handler sets.
     #[error(
@@ -76,12 +76,12 @@ pub enum ChoiceError {
         source: EngineError,
     },
     /// The build that holds it cannot be identified.
-    #[error("{}", choice.unusable(&source.to_string()))]
+    #[error("{}", choice.unusable(&why.to_string()))]
     Build {
         /// What was chosen.
         choice: Box<EngineChoice>,
         /// Why.
-        source: build_id::BuildIdError,
+        why: build_id::BuildIdError,
     },
 }
 
@@ -93,9 +93,9 @@ pub fn adapter(choice: &EngineChoice) -> Result<&'static dyn Adapter, ChoiceErro
             "handler \"{}\": engine \"{}\"",
             choice.handler, choice.engine
         );
-        return plugin::open(&choice.engine, file, label).map_err(|source| ChoiceError::Plugin {
+        return plugin::open(&choice.engine, file, label).map_err(|why| ChoiceError::Plugin {
             choice: Box::new(choice.clone()),
-            source,
+            why,
         });
     }
     linked_in()
@@ -151,10 +151,10 @@ pub fn create(choice: &EngineChoice) -> Result<Box<dyn Engine>, ChoiceError> {
 
 /// Identifies the build that holds the compiler of a choice.
 pub fn build(choice: &EngineChoice) -> Result<String, ChoiceError> {
-    build_id::of_engine(choice.plugin.as_deref(), Path::new("/proc/self/exe")).map_err(|source| {
+    build_id::of_engine(choice.plugin.as_deref(), Path::new("/proc/self/exe")).map_err(|why| {
         ChoiceError::Build {
             choice: Box::new(choice.clone()),
-            source,
+            why,
         }
     })
 }

@@ -106,7 +106,8 @@ pub fn open(path: &Path) -> Result<&'static dyn Adapter, OpenError> {
 
 /// What the dynamic linker says, without the file's name, which it begins with.
 fn reason(error: &libloading::Error, file: &Path) -> String {
-    let text = line(&error.to_string());
+    let said = std::error::Error::source(error).map_or(error.to_string(), ToString::to_string);
+    let text = line(&said);
     let prefix = format!("{}: ", file.display());
     text.split_once(&prefix)
         .map_or(text.clone(), |(_, reason)| reason.to_owned())
