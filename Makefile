@@ -4,6 +4,7 @@ SHELL := /bin/bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trireme
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 DIST := $(CACHE)/dist/bin
+ENGINES := $(CACHE)/dist/lib/trireme/engines
 CRASH := $(CACHE)/dist/crash/bin
 PREFIX ?= /usr/local
 TOOLS := $(CACHE)/tools
@@ -11,6 +12,9 @@ HANDLERS := wasmtime wasm wasm-node
 TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # The shim is run for every start and delete: no relocation, no dynamic linker.
 STATIC := -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--build-id
+# Engines that are plugins, a shared object each; the first of them are linked in too.
+BOTH := wasmtime
+PLUGINS := $(BOTH) wasmi
 PROGRAMS := containerd-shim-trireme-v1 trireme-shim trireme-executor trireme
 
 .PHONY: help build build-crash install demo test lint bench soak hosts rust go apt clean
@@ -35,15 +39,21 @@ build: rust apt
 	@RUSTFLAGS='$(STATIC)' cargo build --quiet --release --locked --target $(TARGET) -p trireme-shim \
 		--bin trireme-shim
 	@echo 'make: building the executor with its engines'
-	@cargo build --quiet --release --locked -p trireme-executor
+	@# With the plugins that hold the same engines, so that those are compiled once.
+	@cargo build --quiet --release --locked -p trireme-executor $(BOTH:%=-p trireme-plugin-%)
 	@echo 'make: building the command line'
 	@cargo build --quiet --release --locked -p trireme-cli
-	@mkdir -p '$(DIST)'
+	@for plugin in $(filter-out $(BOTH),$(PLUGINS)); do \
+		echo "make: building the plugin $$plugin"; \
+		cargo build --quiet --release --locked -p "trireme-plugin-$$plugin" || exit; done
+	@mkdir -p '$(DIST)' '$(ENGINES)'
 	@for program in containerd-shim-trireme-v1 trireme-shim; do \
 		tests/setup/place "$(CARGO_TARGET_DIR)/$(TARGET)/release/$$program" '$(DIST)'; done
 	@for program in trireme-executor trireme; do \
 		tests/setup/place "$(CARGO_TARGET_DIR)/release/$$program" '$(DIST)'; done
-	@echo "make: built $(PROGRAMS) in $(DIST)"
+	@for plugin in $(PLUGINS); do \
+		tests/setup/place "$(CARGO_TARGET_DIR)/release/libtrireme_$$plugin.so" '$(ENGINES)'; done
+	@echo "make: built $(PROGRAMS) in $(DIST), and plugins in $(ENGINES)"
 
 # The same with named crash steps, for tests: what dies there, dies on purpose.
 build-crash: build
@@ -58,13 +68,17 @@ build-crash: build
 	@for handler in $(HANDLERS); do \
 		ln -sf containerd-shim-trireme-v1 "$(CRASH)/containerd-shim-$$handler-v1"; done
 
-## make install  the programs in $(DESTDIR)$(PREFIX)/bin, linked for each handler
+## make install  the programs in $(DESTDIR)$(PREFIX)/bin, linked for each handler; plugins in
+##               lib/trireme/engines, their header in include
 install: build
 	@install -d '$(DESTDIR)$(PREFIX)/bin'
 	@install -m 755 $(addprefix '$(DIST)'/,$(PROGRAMS)) '$(DESTDIR)$(PREFIX)/bin/'
 	@for handler in $(HANDLERS); do \
 		ln -sf containerd-shim-trireme-v1 "$(DESTDIR)$(PREFIX)/bin/containerd-shim-$$handler-v1"; done
-	@echo "make: installed in $(DESTDIR)$(PREFIX)/bin"
+	@install -d '$(DESTDIR)$(PREFIX)/lib/trireme/engines' '$(DESTDIR)$(PREFIX)/include'
+	@install -m 755 '$(ENGINES)'/*.so '$(DESTDIR)$(PREFIX)/lib/trireme/engines/'
+	@install -m 644 plugins/api/include/trireme_plugin.h '$(DESTDIR)$(PREFIX)/include/'
+	@echo "make: installed in $(DESTDIR)$(PREFIX)/bin, lib and include"
 
 ## make demo     builds everything and runs a Wasm program as a container
 demo: build go

@@ -5,6 +5,7 @@ mod crashes;
 mod failures;
 mod kills;
 mod load;
+mod plugins;
 mod programs;
 mod run;
 mod safety;
@@ -55,6 +56,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         cache::CASES,
         crashes::CASES,
         load::CASES,
+        plugins::CASES,
         if soak() { kills::CASES } else { &[] },
     ]
     .concat()
