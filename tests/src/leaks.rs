@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::host::daemon::{Status, root_of};
 use crate::host::{Instance, cgroup, containerd, life};
 
 /// Folders of the host in which everything that comes with a container must go with it.
@@ -70,12 +71,12 @@ impl Snapshot {
     /// Looks at a host that is up.
     pub fn take(host: &Instance) -> Result<Self> {
         let init = life::init(host)?.with_context(|| format!("host {host} is not up"))?;
-        let root = containerd::root_of(&host.state()?)?;
+        let root = root_of(host)?;
         let mut found = Self::default();
         let processes = processes(init.pid)?;
         // The host's own daemon has another pid once a case has started it again.
-        let daemon = match containerd::status(host)? {
-            containerd::Status::Running(known) => Some(known.pid),
+        let daemon = match containerd::DAEMON.status(host)? {
+            Status::Running(known) => Some(known.pid),
             _ => None,
         };
         for process in processes

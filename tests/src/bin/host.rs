@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use rustix::process::Signal;
+use trireme_tests::host::daemon::{Daemon, Status};
 use trireme_tests::host::life::{self, Build};
-use trireme_tests::host::{Instance, KINDS, containerd, enter, namespace};
+use trireme_tests::host::{Instance, KINDS, containerd, docker, enter, namespace};
 
 /// Runs COMMAND in a test host that has this build installed and its daemons running.
 ///
@@ -127,18 +128,25 @@ fn status(instance: &Instance) -> Result<u8> {
         println!("{instance}: down");
         return Ok(1);
     };
-    let daemon = match containerd::status(instance)? {
-        containerd::Status::Running(known) => format!("containerd runs (pid {})", known.pid),
-        containerd::Status::Stopped => "containerd was stopped".to_owned(),
-        containerd::Status::Ended => "containerd has ended".to_owned(),
-    };
-    let state = instance.state()?;
+    let mut daemons = vec![daemon(instance, &containerd::DAEMON)?];
+    if instance.kind.docker {
+        daemons.push(daemon(instance, &docker::DAEMON)?);
+    }
     println!(
-        "{instance}: up (pid {}), {daemon}, logs in {}",
+        "{instance}: up (pid {}), {}, logs in {}",
         init.pid,
-        state.display()
+        daemons.join(", "),
+        instance.state()?.display()
     );
     Ok(0)
+}
+
+fn daemon(instance: &Instance, daemon: &Daemon) -> Result<String> {
+    Ok(match daemon.status(instance)? {
+        Status::Running(known) => format!("{} runs (pid {})", daemon.name, known.pid),
+        Status::Stopped => format!("{} was stopped", daemon.name),
+        Status::Ended => format!("{} has ended", daemon.name),
+    })
 }
 
 fn parse_signal(name: &str) -> Result<Signal> {

@@ -44,7 +44,20 @@ pub fn all(folder: &Path) -> Result<()> {
         let config = json!({ "Entrypoint": [format!("/{name}.wasm")] });
         oci::write(&image(name), &named(name), &layer, config)?;
     }
+    pause(&image("pause"), &named("pause"))?;
     hello(folder, &images)
+}
+
+/// What Kubernetes runs in each pod so that its namespaces stay.
+fn pause(file: &Path, name: &str) -> Result<()> {
+    let mut layer = Layer::default();
+    layer.program("busybox", busybox()?);
+    let config = json!({ "Entrypoint": ["/busybox", "sleep", "2147483647"] });
+    oci::write(file, name, &layer, config)
+}
+
+fn busybox() -> Result<Vec<u8>> {
+    fs::read("/bin/busybox").context("read /bin/busybox")
 }
 
 /// All small guests in the root folder, with the files and folders that they are tried on.
@@ -69,10 +82,7 @@ fn native(folder: &Path) -> Result<Layer> {
         }
     }
     layer.folder("bin");
-    layer.program(
-        "bin/busybox",
-        fs::read("/bin/busybox").context("read /bin/busybox")?,
-    );
+    layer.program("bin/busybox", busybox()?);
     for name in ["cat", "ls", "sh", "sleep", "true"] {
         layer.link(&format!("bin/{name}"), "busybox");
     }

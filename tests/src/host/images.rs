@@ -11,6 +11,10 @@ use crate::paths;
 
 /// The file in a host's state that names the build of the images it has.
 const IMPORTED: &str = "images.imported";
+/// The archives that pods are made of.
+const FOR_PODS: [&str; 4] = ["guests", "hello-wasi-wasm", "native", "pause"];
+/// What the last of them is called.
+const PAUSE: &str = "trireme.test/pause:latest";
 
 /// Builds the images if a source has changed, and imports them if the host has others or none.
 pub fn refresh(instance: &Instance) -> Result<()> {
@@ -20,7 +24,24 @@ pub fn refresh(instance: &Instance) -> Result<()> {
         return Ok(());
     }
     for archive in archives(&build.join("images"))? {
-        import(instance, &archive)?;
+        import(instance, "default", &archive)?;
+        if instance.kind.docker {
+            run(
+                instance,
+                &archive,
+                &["docker", "load", "--quiet", "--input"],
+            )?;
+        }
+    }
+    if instance.kind.cri {
+        for name in FOR_PODS {
+            import(
+                instance,
+                "k8s.io",
+                &build.join(format!("images/{name}.tar")),
+            )?;
+        }
+        name_the_pause_image(instance)?;
     }
     fs::write(&note, build.as_os_str().as_encoded_bytes())
         .with_context(|| format!("write {}", note.display()))
@@ -54,25 +75,41 @@ fn archives(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn import(instance: &Instance, archive: &Path) -> Result<()> {
+fn import(instance: &Instance, namespace: &str, archive: &Path) -> Result<()> {
     let platform = match archive.file_stem().and_then(|stem| stem.to_str()) {
         Some(stem) if stem.ends_with("wasi-wasm") => "wasi/wasm",
         Some(stem) if stem.ends_with("wasi-wasm32") => "wasi/wasm32",
         _ => "linux/amd64",
     };
+    let ctr = ["ctr", "--namespace", namespace];
+    let import = ["images", "import", "--platform", platform];
+    let words = [&ctr[..], &import, instance.kind.import].concat();
+    run(instance, archive, &words)
+}
+
+/// Gives the image of pods the name that containerd has for it, which is another in each version.
+fn name_the_pause_image(instance: &Instance) -> Result<()> {
+    let script = r#"name=$(containerd config dump | sed -nE "s/^ *sandbox(_image)? = ['\"](.+)['\"]/\2/p")
+        ctr --namespace k8s.io images tag --force "$1" "$name""#;
+    let words = ["bash", "-euc", script, "bash"];
+    run(instance, Path::new(PAUSE), &words)
+}
+
+/// Runs a command on an image in the host.
+fn run(instance: &Instance, image: &Path, words: &[&str]) -> Result<()> {
     let output = Command::new("/proc/self/exe")
         .args(["internal-enter", instance.name()])
-        .args(["ctr", "images", "import", "--platform", platform])
-        .args(instance.kind.import)
-        .arg(archive)
+        .args(words)
+        .arg(image)
         .stdin(Stdio::null())
         .output()
-        .context("run ctr in the host")?;
+        .with_context(|| format!("run {} in the host", words[0]))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         bail!(
-            "import of {} into {instance} failed: {}",
-            archive.display(),
+            "`{}` of {} in {instance} failed: {}",
+            words.join(" "),
+            image.display(),
             text.trim()
         );
     }

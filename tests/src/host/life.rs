@@ -9,9 +9,13 @@ use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 use rustix::process::Signal;
 
-use super::namespace::{BIN_FOLDER, PID_FILE};
+use super::daemon::{Daemon, Status};
+use super::mounts::BIN_FOLDER;
+use super::namespace::PID_FILE;
+use super::packages::GoTools;
 use super::{
-    Instance, Source, all_states, cgroup, containerd, images, install, namespace, packages,
+    Instance, Root, all_states, cgroup, containerd, docker, images, install, namespace, packages,
+    roots,
 };
 use crate::process::Known;
 
@@ -41,14 +45,25 @@ pub fn ensure_up(instance: &Instance, build: Build) -> Result<()> {
         });
     }
     install_build(instance, build)?;
-    if containerd::status(instance)? == containerd::Status::Ended {
-        eprintln!("host: containerd of {instance} had ended; starting it again");
+    if containerd::DAEMON.status(instance)? == Status::Ended {
+        say_that_it_ended(&containerd::DAEMON, instance);
         containerd::start(instance)?;
     }
-    match containerd::status(instance)? {
-        containerd::Status::Running(_) => images::refresh(instance),
+    if instance.kind.docker && docker::DAEMON.status(instance)? == Status::Ended {
+        say_that_it_ended(&docker::DAEMON, instance);
+        docker::start(instance)?;
+    }
+    match containerd::DAEMON.status(instance)? {
+        Status::Running(_) => images::refresh(instance),
         _ => Ok(()),
     }
+}
+
+fn say_that_it_ended(daemon: &Daemon, instance: &Instance) {
+    eprintln!(
+        "host: {} of {instance} had ended; starting it again",
+        daemon.name
+    );
 }
 
 fn install_build(instance: &Instance, build: Build) -> Result<()> {
@@ -60,15 +75,22 @@ fn install_build(instance: &Instance, build: Build) -> Result<()> {
 
 fn install_packages(instance: &Instance) -> Result<()> {
     packages::ensure_debian(instance.kind.packages)?;
-    match instance.kind.containerd {
-        Source::Debian => Ok(()),
-        Source::Go => packages::ensure_go_tools(),
+    if let Root::Debian(release) = instance.kind.root {
+        roots::ensure(release)?;
     }
+    instance
+        .kind
+        .go_tools()
+        .into_iter()
+        .try_for_each(GoTools::ensure)
 }
 
 fn bring_up(instance: &Instance) -> Result<()> {
     namespace::start(instance)?;
     containerd::start(instance)?;
+    if instance.kind.docker {
+        docker::start(instance)?;
+    }
     images::refresh(instance)
 }
 
@@ -105,14 +127,14 @@ fn clear(instance: &Instance) -> Result<()> {
 /// Ends containerd of a host and starts it again over the same state.
 pub fn restart_containerd(instance: &Instance, signal: Signal) -> Result<()> {
     let _lock = lock(instance)?;
-    containerd::stop(instance, signal)?;
+    containerd::DAEMON.stop(instance, signal)?;
     containerd::start(instance)
 }
 
 /// Ends containerd of a host until [`start_containerd`].
 pub fn stop_containerd(instance: &Instance, signal: Signal) -> Result<()> {
     let _lock = lock(instance)?;
-    containerd::stop(instance, signal)
+    containerd::DAEMON.stop(instance, signal)
 }
 
 /// Starts containerd of a host again.

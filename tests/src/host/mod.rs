@@ -1,23 +1,30 @@
 //! Test hosts: machines of one's own, with a real containerd and this build installed.
 //!
-//! A host has its own mount, pid, network and cgroup namespace over the files of this machine,
-//! with private `/run`, `/etc`, `/opt`, `/var`, so that daemons use their default paths and two
-//! hosts do not meet. Its pid 1 ends with `--down`, and the kernel ends everything else with it.
+//! A host has its own mount, pid, network and cgroup namespace, over the files of this machine with
+//! private `/run`, `/etc`, `/opt`, `/var`, or over the root of another release of Debian, so that
+//! daemons use their default paths and two hosts do not meet. Its pid 1 ends with `--down`, and the
+//! kernel ends everything else with it.
 
 pub mod cgroup;
 pub mod containerd;
+pub mod daemon;
+pub mod docker;
 pub mod enter;
 pub mod images;
 pub mod install;
 pub mod life;
+pub mod mounts;
 pub mod namespace;
 pub mod packages;
+pub mod roots;
 
 use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+use self::packages::GoTools;
+use self::roots::Release;
 use crate::paths;
 
 /// A sort of host.
@@ -25,52 +32,121 @@ use crate::paths;
 pub struct Kind {
     /// What a user calls it.
     pub name: &'static str,
+    /// What its files are.
+    pub root: Root,
     /// Where its containerd comes from.
     pub containerd: Source,
+    /// Whether it has Docker.
+    pub docker: bool,
     /// The Debian packages it needs on the machine.
     pub packages: &'static [&'static str],
     /// What `ctr images import` needs to unpack images of other platforms.
     pub import: &'static [&'static str],
     /// `/etc/containerd/config.toml` in it.
     pub config: &'static str,
+    /// Whether that has the part that Kubernetes talks to.
+    pub cri: bool,
 }
 
-/// Where the programs of a host come from.
+impl Kind {
+    /// The programs that it has of `tests/tools`.
+    pub fn go_tools(&self) -> Vec<&'static GoTools> {
+        let mut tools = Vec::new();
+        if self.containerd == Source::Go {
+            tools.push(&packages::CONTAINERD);
+        }
+        if self.cri {
+            tools.push(&packages::CRICTL);
+        }
+        tools
+    }
+}
+
+/// Where the files of a host come from.
+#[derive(Debug)]
+pub enum Root {
+    /// From this machine.
+    Machine,
+    /// From the packages of a release of Debian.
+    Debian(&'static Release),
+}
+
+/// Where containerd of a host comes from.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The Debian packages of the machine.
+    /// The Debian package in its root.
     Debian,
     /// The Go module `tests/tools`.
     Go,
 }
 
+/// What hosts over this machine need of it.
+const MACHINE_PACKAGES: &[&str] = &[
+    "busybox-static",
+    "containerd",
+    "containernetworking-plugins",
+    "iproute2",
+    "runc",
+];
+/// What the test images need of the machine, and what makes a root.
+const ROOT_PACKAGES: &[&str] = &["busybox-static", "debootstrap"];
+/// The transfer service unpacks only what the machine itself could run.
+const IMPORT_LOCALLY: &[&str] = &["--local"];
+
+const CONFIG_V2: &str = include_str!("../../../deploy/containerd/config-v2.toml");
+const CONFIG_V3: &str = include_str!("../../../deploy/containerd/config-v3.toml");
+
 /// Every kind of host there is.
 pub const KINDS: &[Kind] = &[
     Kind {
         name: "bookworm",
+        root: Root::Machine,
         containerd: Source::Debian,
-        packages: &[
-            "busybox-static",
-            "containerd",
-            "containernetworking-plugins",
-            "iproute2",
-            "runc",
-        ],
+        docker: false,
+        packages: MACHINE_PACKAGES,
         import: &[],
         config: include_str!("../../hosts/bookworm.toml"),
+        cri: false,
     },
     Kind {
         name: "containerd-2.3",
+        root: Root::Machine,
         containerd: Source::Go,
-        packages: &[
-            "busybox-static",
-            "containernetworking-plugins",
-            "iproute2",
-            "runc",
-        ],
-        // The transfer service unpacks only what the machine itself could run.
-        import: &["--local"],
+        docker: false,
+        packages: MACHINE_PACKAGES,
+        import: IMPORT_LOCALLY,
         config: include_str!("../../hosts/containerd-2.3.toml"),
+        cri: false,
+    },
+    Kind {
+        name: "trixie",
+        root: Root::Debian(&roots::TRIXIE),
+        containerd: Source::Debian,
+        docker: true,
+        packages: ROOT_PACKAGES,
+        import: &["--local"],
+        config: CONFIG_V2,
+        cri: true,
+    },
+    Kind {
+        name: "forky",
+        root: Root::Debian(&roots::FORKY),
+        containerd: Source::Debian,
+        docker: true,
+        packages: ROOT_PACKAGES,
+        import: IMPORT_LOCALLY,
+        config: CONFIG_V3,
+        cri: true,
+    },
+    Kind {
+        name: "forky-2.3",
+        root: Root::Debian(&roots::FORKY),
+        containerd: Source::Go,
+        docker: true,
+        packages: ROOT_PACKAGES,
+        import: IMPORT_LOCALLY,
+        config: CONFIG_V3,
+        cri: true,
     },
 ];
 
@@ -116,8 +192,8 @@ impl Instance {
     /// The folders that come first on PATH in it.
     pub fn path(&self) -> Result<String> {
         let mut folders = vec![install::FOLDER.to_owned()];
-        if self.kind.containerd == Source::Go {
-            folders.push(packages::go_tools_folder()?.display().to_string());
+        for tools in self.kind.go_tools() {
+            folders.push(tools.folder()?.display().to_string());
         }
         folders.push(std::env::var("PATH").unwrap_or_default());
         // Daemons live in sbin, which is not on every user's PATH.

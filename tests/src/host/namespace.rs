@@ -1,36 +1,26 @@
-//! The inside of a host: its namespaces, its mounts, its pid 1.
+//! The inside of a host: its namespaces and its pid 1.
 //!
 //! Two steps, each a process, since a pid namespace begins with a child: [`supervise`] makes the
 //! namespaces and ends; [`init`] is pid 1, lays out the mounts, says ready, and reaps.
 
 use std::fs;
 use std::io::{Read, Write};
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use super::{Instance, cgroup, install};
+use super::{Instance, cgroup, mounts};
 use crate::process::Known;
 
 /// What [`init`] prints when the host is ready for its daemons.
 const READY: &str = "ready";
-/// The folders that a host has to itself: what is written there stays in its state folder.
-const PRIVATE: [&str; 3] = ["etc", "opt", "var"];
-/// The folders of daemons that must not lie on an overlay, since overlays are made of them.
-const PLAIN: [&str; 2] = ["var/lib/containerd", "var/lib/trireme"];
-
 /// The file in a host's state that names its pid 1.
 pub const PID_FILE: &str = "init.pid";
 /// The file in a host's state that gets the messages of its pid 1.
 pub const LOG_FILE: &str = "init.log";
-/// The folder in a host's state that is mounted at [`install::FOLDER`].
-pub const BIN_FOLDER: &str = "bin";
-
 /// Starts the namespaces of a host through a process of their own, and waits until its pid 1 has
 /// laid out the mounts.
 pub fn start(instance: &Instance) -> Result<()> {
@@ -88,7 +78,7 @@ pub fn init(instance: &Instance) -> Result<()> {
     std::io::stdin()
         .read_to_end(&mut Vec::new())
         .context("wait for the supervisor")?;
-    lay_out(&instance.state()?)?;
+    let _root = mounts::lay_out(instance)?;
     let status = Command::new("ip")
         .args(["link", "set", "lo", "up"])
         .status()
@@ -102,77 +92,6 @@ pub fn init(instance: &Instance) -> Result<()> {
     let null = fs::File::options().write(true).open("/dev/null")?;
     nix::unistd::dup2_stdout(&null)?;
     reap_for_ever()
-}
-
-fn lay_out(state: &Path) -> Result<()> {
-    let root = Path::new("/");
-    remount_private(root)?;
-    for name in PRIVATE {
-        overlay(&root.join(name), &state.join("overlay").join(name))?;
-    }
-    for name in PLAIN {
-        bind(&state.join("plain").join(name), &root.join(name))?;
-    }
-    bind(&state.join(BIN_FOLDER), Path::new(install::FOLDER))?;
-    mount_new("tmpfs", Path::new("/run"), "mode=0755")?;
-    fs::create_dir_all("/run/lock")?;
-    mount_new("proc", Path::new("/proc"), "")?;
-    mount_cgroups()
-}
-
-/// Nothing that is mounted in the host reaches the machine.
-fn remount_private(root: &Path) -> Result<()> {
-    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, root, None::<&str>, flags, None::<&str>).context("make all mounts private")
-}
-
-fn overlay(target: &Path, own: &Path) -> Result<()> {
-    let (upper, work) = (own.join("upper"), own.join("work"));
-    for folder in [&upper, &work] {
-        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-    }
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        target.display(),
-        upper.display(),
-        work.display()
-    );
-    mount_new("overlay", target, &options)
-}
-
-fn bind(from: &Path, to: &Path) -> Result<()> {
-    for folder in [from, to] {
-        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-    }
-    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-        .with_context(|| format!("bind {} to {}", from.display(), to.display()))
-}
-
-fn mount_new(fstype: &str, target: &Path, options: &str) -> Result<()> {
-    mount(
-        Some(fstype),
-        target,
-        Some(fstype),
-        MsFlags::empty(),
-        Some(options),
-    )
-    .with_context(|| format!("mount {fstype} at {}", target.display()))
-}
-
-/// The same hierarchies at the same places, each from the root of the host's cgroup namespace.
-fn mount_cgroups() -> Result<()> {
-    let hierarchies = cgroup::hierarchies()?;
-    if hierarchies
-        .iter()
-        .all(|hierarchy| hierarchy.path != Path::new(cgroup::ROOT))
-    {
-        mount_new("tmpfs", Path::new(cgroup::ROOT), "mode=0755")?;
-    }
-    for hierarchy in hierarchies {
-        fs::create_dir_all(&hierarchy.path)?;
-        mount_new(hierarchy.fstype(), &hierarchy.path, &hierarchy.options)?;
-    }
-    Ok(())
 }
 
 fn reap_for_ever() -> Result<()> {

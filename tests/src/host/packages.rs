@@ -52,69 +52,107 @@ fn apt_get(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-const GO_MODULE: &str = "github.com/containerd/containerd/v2";
-const GO_COMMANDS: [&str; 3] = ["containerd", "containerd-shim-runc-v2", "ctr"];
-
-fn go_folder() -> PathBuf {
-    paths::checkout().join("tests/tools")
+/// Programs of one Go module that `tests/tools` requires.
+#[derive(Debug)]
+pub struct GoTools {
+    /// The name of their folder.
+    name: &'static str,
+    module: &'static str,
+    /// The variable, in the module, that holds the version they tell.
+    version: &'static str,
+    commands: &'static [&'static str],
 }
 
-/// Where the Go programs of the pinned version are.
-pub fn go_tools_folder() -> Result<PathBuf> {
-    let version = go_version(&go_folder().join("go.mod"))?;
-    Ok(paths::cache()?
-        .join("gotools")
-        .join(format!("containerd-{version}")))
+/// containerd with its client and its runc shim.
+pub const CONTAINERD: GoTools = GoTools {
+    name: "containerd",
+    module: "github.com/containerd/containerd/v2",
+    version: "version.Version",
+    commands: &["containerd", "containerd-shim-runc-v2", "ctr"],
+};
+
+/// The client of containerd's part for Kubernetes.
+pub const CRICTL: GoTools = GoTools {
+    name: "crictl",
+    module: "sigs.k8s.io/cri-tools",
+    version: "pkg/version.Version",
+    commands: &["crictl"],
+};
+
+fn go_mod() -> PathBuf {
+    paths::checkout().join("tests/tools/go.mod")
 }
 
-fn go_version(file: &Path) -> Result<String> {
-    let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
-    text.lines()
-        .filter_map(|line| {
-            line.trim()
-                .trim_start_matches("require ")
-                .strip_prefix(GO_MODULE)
-        })
-        .find_map(|rest| rest.split_whitespace().next())
-        .map(str::to_owned)
-        .with_context(|| format!("{} does not require {GO_MODULE}", file.display()))
-}
-
-/// Builds the Go programs unless they are there.
-pub fn ensure_go_tools() -> Result<()> {
-    let folder = go_tools_folder()?;
-    if folder.exists() {
-        return Ok(());
+impl GoTools {
+    /// Where the programs of the pinned version are.
+    pub fn folder(&self) -> Result<PathBuf> {
+        let name = format!("{}-{}", self.name, self.pinned(&go_mod())?);
+        Ok(paths::cache()?.join("gotools").join(name))
     }
-    eprintln!(
-        "host: building {GO_MODULE} into {} (about a minute)",
-        folder.display()
-    );
-    let parent = folder
-        .parent()
-        .context("the folder of the Go tools has no parent")?;
-    fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
-    // Built aside and renamed, so that an interrupted build leaves no half folder.
-    let aside = parent.join(format!(".new-{}", std::process::id()));
-    let version = go_version(&go_folder().join("go.mod"))?;
-    let status = Command::new("go")
-        .current_dir(go_folder())
-        .args(["build", "-trimpath", "-ldflags"])
-        .arg(format!("-s -w -X {GO_MODULE}/version.Version={version}"))
-        .arg("-o")
-        .arg(format!("{}/", aside.display()))
-        .args(GO_COMMANDS.map(|name| format!("{GO_MODULE}/cmd/{name}")))
-        .status()
-        .context(
-            "run go: the host containerd-2.3 is built from source; install Go 1.26.3 or later",
-        )?;
-    if !status.success() {
-        bail!("go build of {GO_MODULE} failed ({status}); it needs Go 1.26.3 or later");
+
+    fn pinned(&self, file: &Path) -> Result<String> {
+        let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+        text.lines()
+            .filter_map(|line| {
+                line.trim()
+                    .trim_start_matches("require ")
+                    .strip_prefix(self.module)
+            })
+            .filter(|rest| rest.starts_with(' '))
+            .find_map(|rest| rest.split_whitespace().next())
+            .map(str::to_owned)
+            .with_context(|| format!("{} does not require {}", file.display(), self.module))
     }
-    match fs::rename(&aside, &folder) {
-        // Another call was faster.
-        Err(_) if folder.exists() => fs::remove_dir_all(&aside).context("remove the second build"),
-        result => result.with_context(|| format!("rename to {}", folder.display())),
+
+    /// Builds the programs unless they are there.
+    pub fn ensure(&self) -> Result<()> {
+        let folder = self.folder()?;
+        if folder.exists() {
+            return Ok(());
+        }
+        let module = self.module;
+        eprintln!(
+            "host: building {module} into {} (about a minute)",
+            folder.display()
+        );
+        let parent = folder
+            .parent()
+            .context("the folder of the Go tools has no parent")?;
+        fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+        // Built aside and renamed, so that an interrupted build leaves no half folder.
+        let aside = parent.join(format!(".new-{}-{}", self.name, std::process::id()));
+        self.build(&aside)?;
+        match fs::rename(&aside, &folder) {
+            // Another call was faster.
+            Err(_) if folder.exists() => {
+                fs::remove_dir_all(&aside).context("remove the second build")
+            }
+            result => result.with_context(|| format!("rename to {}", folder.display())),
+        }
+    }
+
+    fn build(&self, folder: &Path) -> Result<()> {
+        let module = self.module;
+        let version = format!("{module}/{}={}", self.version, self.pinned(&go_mod())?);
+        let status = Command::new("go")
+            .current_dir(paths::checkout().join("tests/tools"))
+            .args(["build", "-trimpath", "-ldflags"])
+            .arg(format!("-s -w -X {version}"))
+            .arg("-o")
+            .arg(format!("{}/", folder.display()))
+            .args(
+                self.commands
+                    .iter()
+                    .map(|name| format!("{module}/cmd/{name}")),
+            )
+            .status()
+            .with_context(|| {
+                format!("run go: {module} is built from source; install Go 1.26.3 or later")
+            })?;
+        if !status.success() {
+            bail!("go build of {module} failed ({status}); it needs Go 1.26.3 or later");
+        }
+        Ok(())
     }
 }
 
@@ -127,22 +165,24 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("trireme-go-mod-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let file = folder.join("go.mod");
+        let module = CONTAINERD.module;
         fs::write(
             &file,
-            format!("module x\n\nrequire (\n\t{GO_MODULE} v2.9.9 // indirect\n)\n"),
+            format!(
+                "module x\n\nrequire (\n\t{module}/more v1.1.1\n\t{module} v2.9.9 // indirect\n)\n"
+            ),
         )
         .unwrap();
-        let version = go_version(&file);
+        let version = CONTAINERD.pinned(&file);
         fs::remove_dir_all(&folder).unwrap();
         assert_eq!(version.unwrap(), "v2.9.9");
     }
 
     #[test]
-    fn the_checkout_pins_a_version() {
-        assert!(
-            go_version(&go_folder().join("go.mod"))
-                .unwrap()
-                .starts_with("v2.")
-        );
+    fn the_checkout_pins_versions() {
+        for tools in [&CONTAINERD, &CRICTL] {
+            let version = tools.pinned(&go_mod()).unwrap();
+            assert!(version.starts_with('v'), "{}: {version}", tools.name);
+        }
     }
 }

@@ -7,9 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, bail};
 use nix::sys::signal::{SigSet, Signal};
-use trireme_tests::host::{Instance, KINDS, containerd, life};
+use trireme_tests::host::{Instance, KINDS, Kind, containerd, life};
 use trireme_tests::paths;
 
+use crate::cases::Needs;
 use crate::mode::CONFIG;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trireme-host");
@@ -44,7 +45,7 @@ impl Host {
 
     /// The last lines of containerd's log.
     pub fn log_tail(&self) -> String {
-        containerd::tail(&self.instance, 0, 25)
+        containerd::DAEMON.tail(&self.instance, 0, 25)
     }
 
     fn bring_up(&mut self) -> Result<()> {
@@ -64,7 +65,18 @@ impl Host {
         }
         self.is_up = true;
         self.write_config()?;
-        self.warm_up()
+        self.warm_up()?;
+        if self.instance.kind.docker {
+            self.warm_up_with("docker run --rm trireme.test/native:latest >/dev/null")?;
+        }
+        if self.instance.kind.cri {
+            self.warm_up_with(
+                "ctr -n k8s.io run --rm trireme.test/native:latest warm-up /bin/true\n\
+                 folder=/run/containerd/io.containerd.grpc.v1.cri\n\
+                 mkdir -p $folder/containers $folder/sandboxes",
+            )?;
+        }
+        Ok(())
     }
 
     fn write_config(&self) -> Result<()> {
@@ -94,10 +106,13 @@ impl Host {
              ctr -n $namespace run --rm {image} warm-up /bin/true\n\
              done"
         );
-        let images = self.images()?;
+        self.warm_up_with(&script)
+    }
+
+    fn warm_up_with(&self, script: &str) -> Result<()> {
         let status = self
-            .command(&["sh", "-ec", &script])
-            .env("IMAGES", images)
+            .command(&["sh", "-ec", script])
+            .env("IMAGES", self.images()?)
             .status()?;
         match status.success() {
             true => Ok(()),
@@ -111,8 +126,13 @@ impl Host {
     }
 }
 
-/// All hosts.
+/// All hosts of the run.
 pub struct Hosts(Vec<Mutex<Host>>);
+
+/// The kinds of hosts that the cases run on: every version of containerd once.
+fn kinds() -> impl Iterator<Item = &'static Kind> {
+    KINDS.iter().filter(|kind| kind.name != "forky-2.3")
+}
 
 impl Hosts {
     pub fn new() -> Self {
@@ -125,7 +145,7 @@ impl Hosts {
                 is_up: false,
             })
         };
-        Self(KINDS.iter().map(|kind| host(kind.name)).collect())
+        Self(kinds().map(|kind| host(kind.name)).collect())
     }
 
     pub fn count(&self) -> usize {
@@ -133,7 +153,20 @@ impl Hosts {
     }
 
     pub fn kind(&self, index: usize) -> &'static str {
-        KINDS[index].name
+        self.kind_of(index).name
+    }
+
+    /// Whether a host has what a case needs.
+    pub fn has(&self, index: usize, needs: Needs) -> bool {
+        match needs {
+            Needs::Nothing => true,
+            Needs::Docker => self.kind_of(index).docker,
+            Needs::Cri => self.kind_of(index).cri,
+        }
+    }
+
+    fn kind_of(&self, index: usize) -> &'static Kind {
+        kinds().nth(index).unwrap_or(&KINDS[0])
     }
 
     /// The host for one case alone, brought up if it is not.

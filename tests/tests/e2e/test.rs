@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use trireme_tests::leaks::{Snapshot, wait_until_clean};
 
-use crate::cases::Case;
+use crate::cases::{Case, Needs};
 use crate::command::{LIMIT, Output, Running};
 use crate::hosts::{Host, Hosts, SECOND_NAMESPACE};
 use crate::mode::Mode;
@@ -43,6 +43,9 @@ fn run_on(host: &Host, mode: Mode, case: &Case) -> Result<()> {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (case.run)(&test)))
         .unwrap_or_else(|_| bail!("the case panicked"));
     test.remove_all();
+    if case.needs == Needs::Docker {
+        test.remove_all_of_docker();
+    }
     let left = wait_until_clean(&host.instance, &before, CLEAN_LIMIT)?;
     result?;
     let list: Vec<_> = left.iter().map(ToString::to_string).collect();
@@ -203,6 +206,57 @@ impl Test<'_> {
              done"
         );
         if let Err(error) = self.exec(&["sh", "-c", &script]) {
+            eprintln!("e2e: after {}: {error:#}", self.id);
+        }
+    }
+
+    /// Runs `docker`, which must succeed, and returns what it printed, without the last newline.
+    pub fn docker(&self, words: &[&str]) -> Result<String> {
+        let output = self.exec(&[&["docker"], words].concat())?.expect(0)?;
+        Ok(output.stdout.trim_end().to_owned())
+    }
+
+    /// The words of `docker run` with this case's runtime, image and id.
+    pub fn docker_words<'b>(&'b self, flags: &[&'b str], guest: &[&'b str]) -> Vec<&'b str> {
+        [
+            &["docker", "run", "--name", &self.id, "--runtime"][..],
+            &[self.mode.runtime()],
+            flags,
+            // Images have an entrypoint of their own.
+            &["--entrypoint", guest[0], self.mode.image()],
+            &guest[1..],
+        ]
+        .concat()
+    }
+
+    /// `docker run` of a guest to its end, with nothing on stdin; the container is left.
+    pub fn docker_run(&self, flags: &[&str], guest: &[&str]) -> Result<Output> {
+        self.exec(&self.docker_words(flags, guest))
+    }
+
+    /// What `docker inspect` tells by a template.
+    pub fn inspect(&self, template: &str) -> Result<String> {
+        self.docker(&["inspect", "--format", template, &self.id])
+    }
+
+    /// Waits until `docker inspect` tells this by a template.
+    pub fn wait_for_inspect(&self, template: &str, wanted: &str) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let seen = self.inspect(template)?;
+            if seen == wanted {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{template} is still `{seen}`, not `{wanted}`"
+            );
+        }
+    }
+
+    fn remove_all_of_docker(&self) {
+        let script = "docker ps -aq | xargs -r docker rm --force; docker network prune --force";
+        if let Err(error) = self.exec(&["sh", "-c", script]) {
             eprintln!("e2e: after {}: {error:#}", self.id);
         }
     }

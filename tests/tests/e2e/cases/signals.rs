@@ -66,7 +66,7 @@ fn sigint_and_sighup_end_a_guest(test: &Test<'_>) -> Result<()> {
 const GATE: &str = r#"
 mkdir -p /opt/cni/bin /etc/cni/net.d
 mkfifo /run/gate
-cat > /etc/cni/net.d/10-gate.conf << 'END'
+cat > /etc/cni/net.d/00-gate.conf << 'END'
 { "cniVersion": "0.4.0", "name": "gate", "type": "gate" }
 END
 cat > /opt/cni/bin/gate << 'END'
@@ -89,7 +89,7 @@ fn killed_before_start(test: &Test<'_>, signal: &str) -> Result<()> {
     let status = test.task()?.1;
     let kill = test.exec(&["ctr", "task", "kill", "--signal", signal, &test.id])?;
     test.wait_for_status("STOPPED")?;
-    let open = "cat /run/gate; rm -r /run/gate /etc/cni /opt/cni";
+    let open = "cat /run/gate; rm /run/gate /etc/cni/net.d/00-gate.conf /opt/cni/bin/gate";
     test.exec(&["sh", "-ec", open])?.expect(0)?;
     let output = running.finish(LIMIT)?;
     ensure!(status == "CREATED" && kill.code == 0, "{status}, {kill:?}");

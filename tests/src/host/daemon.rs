@@ -1,0 +1,163 @@
+//! Daemons of a host: started, waited for, ended, and found again by the next call.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+
+use super::Instance;
+use crate::process::Known;
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// A program that serves in a host.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Its name: what its files in the host's state begin with.
+    pub name: &'static str,
+    /// The command.
+    pub command: &'static [&'static str],
+    /// The sockets, below the host's root, on which it listens once it is ready.
+    pub sockets: &'static [&'static str],
+}
+
+/// What a daemon of a host does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It runs.
+    Running(Known),
+    /// It was stopped on purpose.
+    Stopped,
+    /// It was never started, or it ended by itself.
+    Ended,
+}
+
+impl Daemon {
+    /// Looks it up in a host.
+    pub fn status(&self, instance: &Instance) -> Result<Status> {
+        if self.stopped_file(instance)?.exists() {
+            return Ok(Status::Stopped);
+        }
+        Ok(match Known::load(&self.pid_file(instance)?)? {
+            Some(known) if known.is_alive() => Status::Running(known),
+            _ => Status::Ended,
+        })
+    }
+
+    /// Starts it and waits until it answers.
+    pub fn start(&self, instance: &Instance) -> Result<()> {
+        remove_if_there(&self.stopped_file(instance)?)?;
+        let root = root_of(instance)?;
+        for socket in self.sockets {
+            // Left behind by one that was killed; its successor would be taken for ready.
+            remove_if_there(&root.join(socket))?;
+        }
+        let log_before = fs::metadata(self.log(instance)?).map_or(0, |meta| meta.len());
+        let known = self.spawn(instance)?;
+        known.save(&self.pid_file(instance)?)?;
+        self.wait_until_it_answers(&root, known)
+            .with_context(|| format!("its log ends so:\n{}", self.tail(instance, log_before, 15)))
+    }
+
+    /// Ends it with a signal and keeps it down until [`Daemon::start`].
+    pub fn stop(&self, instance: &Instance, signal: Signal) -> Result<()> {
+        if let Some(known) = Known::load(&self.pid_file(instance)?)? {
+            fs::write(self.stopped_file(instance)?, "")?;
+            known.signal(signal)?;
+            known
+                .wait_for_end(STOP_LIMIT)
+                .with_context(|| format!("stop {}", self.name))?;
+        }
+        Ok(())
+    }
+
+    /// The last lines of its log, none of them before byte `from`.
+    pub fn tail(&self, instance: &Instance, from: u64, lines: usize) -> String {
+        let Ok(text) = self.log(instance).and_then(|path| Ok(fs::read(path)?)) else {
+            return String::new();
+        };
+        let text = String::from_utf8_lossy(text.get(from as usize..).unwrap_or(&text)).into_owned();
+        let all: Vec<_> = text.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
+    fn spawn(&self, instance: &Instance) -> Result<Known> {
+        let output = Command::new("/proc/self/exe")
+            .args(["internal-daemon", instance.name(), self.name])
+            .args(self.command)
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .with_context(|| format!("start {}", self.name))?;
+        let pid = String::from_utf8_lossy(&output.stdout).trim().parse();
+        match pid {
+            Ok(pid) if output.status.success() => Known::of(pid),
+            _ => bail!("{} could not be started ({})", self.name, output.status),
+        }
+    }
+
+    fn wait_until_it_answers(&self, root: &Path, known: Known) -> Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        for socket in self.sockets {
+            while UnixStream::connect(root.join(socket)).is_err() {
+                if !known.is_alive() {
+                    bail!("{} ended at once", self.name);
+                }
+                if Instant::now() > deadline {
+                    bail!(
+                        "{} does not listen on /{socket} after {START_LIMIT:?}",
+                        self.name
+                    );
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        Ok(())
+    }
+
+    fn pid_file(&self, instance: &Instance) -> Result<PathBuf> {
+        self.file(instance, "pid")
+    }
+
+    /// Present while a test wants it to stay down.
+    fn stopped_file(&self, instance: &Instance) -> Result<PathBuf> {
+        self.file(instance, "stopped")
+    }
+
+    fn log(&self, instance: &Instance) -> Result<PathBuf> {
+        self.file(instance, "log")
+    }
+
+    fn file(&self, instance: &Instance, kind: &str) -> Result<PathBuf> {
+        Ok(instance.state()?.join(format!("{}.{kind}", self.name)))
+    }
+}
+
+/// The root folder of a host as it is reached from the machine.
+pub fn root_of(instance: &Instance) -> Result<PathBuf> {
+    let init = Known::load(&instance.state()?.join(super::namespace::PID_FILE))?
+        .context("the host is not up")?;
+    Ok(PathBuf::from(format!("/proc/{}/root", init.pid)))
+}
+
+/// Writes a file of a host's, with the folders that it is in.
+pub fn write(file: &Path, text: &str) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    }
+    fs::write(file, text).with_context(|| format!("write {}", file.display()))
+}
+
+fn remove_if_there(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", file.display()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,24 @@
+//! Docker in a host that has it: on the host's own containerd, with images in its store.
+
+use anyhow::Result;
+
+use super::Instance;
+use super::daemon::{Daemon, root_of, write};
+
+/// Docker's daemon; its log is at level debug.
+pub const DAEMON: Daemon = Daemon {
+    name: "dockerd",
+    command: &[
+        "dockerd",
+        "--debug",
+        "--containerd=/run/containerd/containerd.sock",
+    ],
+    sockets: &["run/docker.sock"],
+};
+const CONFIG: &str = include_str!("../../hosts/docker.json");
+
+/// Writes its configuration and starts it.
+pub fn start(instance: &Instance) -> Result<()> {
+    write(&root_of(instance)?.join("etc/docker/daemon.json"), CONFIG)?;
+    DAEMON.start(instance)
+}
