@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use trireme_core::spec::oci::{LinuxBlockIo, LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 
 use super::stats::{self, Blkio, Cpu, Memory, Pids, Stats, keyed, number};
-use super::{Cgroup, CgroupError, Folder, Write, unsupported};
+use super::{Cgroup, CgroupError, Folder, Write, limits, unsupported};
 use crate::{Doing, SysError};
 
 pub(super) fn create(cgroup: &Cgroup) -> Result<(), SysError> {
@@ -160,21 +160,6 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
                 set("cpu", file, value, what);
             }
         }
-        for (file, value) in [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())] {
-            if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
-                set("cpuset", file, value.clone(), "cpu.cpus");
-            }
-        }
-    }
-    if let Some(pids) = resources.pids()
-        && pids.limit() != 0
-    {
-        set(
-            "pids",
-            "pids.max",
-            super::limits::or_max(pids.limit()),
-            "pids.limit",
-        );
     }
     if let Some(network) = resources.network() {
         if let Some(class) = network.class_id().filter(|class| *class != 0) {
@@ -195,19 +180,8 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
             );
         }
     }
-    for page in resources.hugepage_limits().iter().flatten() {
-        let file = format!("hugetlb.{}.limit_in_bytes", page.page_size());
-        set("hugetlb", &file, page.limit().to_string(), "hugepageLimits");
-    }
     if let Some(block) = resources.block_io() {
         block_writes(block, &mut set);
-    }
-    if resources
-        .rdma()
-        .as_ref()
-        .is_some_and(|rdma| !rdma.is_empty())
-    {
-        return Err(unsupported("rdma", "not supported for Wasm containers"));
     }
     if resources
         .unified()
@@ -216,6 +190,7 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
     {
         return Err(unsupported("unified", "this host has cgroup v1"));
     }
+    writes.extend(limits::of_both_versions(resources, "limit_in_bytes")?);
     Ok(writes)
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use trireme_core::spec::oci::LinuxResources;
 
-use super::limits::{cpu_weight, io_weight, or_max};
+use super::limits::{cpu_weight, io_weight, of_both_versions, or_max};
 use super::stats::{self, Blkio, Cpu, Memory, Pids, Stats, keyed, number};
 use super::{Cgroup, CgroupError, Folder, Write, unsupported};
 use crate::{Doing, SysError};
@@ -104,16 +104,6 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
         if let Some(idle) = cpu.idle() {
             set("cpu", "cpu.idle", idle.to_string(), "cpu.idle");
         }
-        for (file, value) in [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())] {
-            if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
-                set("cpuset", file, value.clone(), "cpu.cpus");
-            }
-        }
-    }
-    if let Some(pids) = resources.pids()
-        && pids.limit() != 0
-    {
-        set("pids", "pids.max", or_max(pids.limit()), "pids.limit");
     }
     if let Some(block) = resources.block_io() {
         if let Some(weight) = block.weight().filter(|weight| *weight != 0) {
@@ -142,19 +132,8 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
             }
         }
     }
-    for page in resources.hugepage_limits().iter().flatten() {
-        let file = format!("hugetlb.{}.max", page.page_size());
-        set("hugetlb", &file, page.limit().to_string(), "hugepageLimits");
-    }
     if resources.network().is_some() {
         return Err(unsupported("network", "cgroup v2 has no network classes"));
-    }
-    if resources
-        .rdma()
-        .as_ref()
-        .is_some_and(|rdma| !rdma.is_empty())
-    {
-        return Err(unsupported("rdma", "not supported for Wasm containers"));
     }
     for (file, value) in resources.unified().iter().flatten() {
         if file.contains('/') {
@@ -165,6 +144,7 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
         }
         set("", file, value.clone(), "unified");
     }
+    writes.extend(of_both_versions(resources, "max")?);
     Ok(writes)
 }
 

@@ -160,14 +160,20 @@ fn open_path(path: &Path) -> Result<OwnedFd, SysError> {
         .doing(|| format!("open {}", path.display()))
 }
 
+fn open_if_there(root: BorrowedFd<'_>, path: &Path) -> Result<Option<OwnedFd>, Errno> {
+    match mounting::open_in(root, path, OFlags::PATH) {
+        Ok(target) => Ok(Some(target)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Hides a path: an empty read-only folder over a folder, a device without
 /// access over a file. What is not there needs no hiding.
 fn mask(root: BorrowedFd<'_>, path: &Path) -> Result<(), SysError> {
     let what = || format!("mask {}", path.display());
-    let target = match mounting::open_in(root, path, OFlags::PATH) {
-        Ok(target) => target,
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-        Err(error) => return Err(error).doing(what),
+    let Some(target) = open_if_there(root, path).doing(what)? else {
+        return Ok(());
     };
     let stat = rustix::fs::statat(&target, c"", AtFlags::EMPTY_PATH).doing(what)?;
     let cover = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
@@ -186,10 +192,8 @@ fn mask(root: BorrowedFd<'_>, path: &Path) -> Result<(), SysError> {
 
 fn make_read_only(root: BorrowedFd<'_>, path: &Path) -> Result<(), SysError> {
     let what = || format!("make {} read-only", path.display());
-    let target = match mounting::open_in(root, path, OFlags::PATH) {
-        Ok(target) => target,
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-        Err(error) => return Err(error).doing(what),
+    let Some(target) = open_if_there(root, path).doing(what)? else {
+        return Ok(());
     };
     let copy = mounting::clone_open(target.as_fd()).doing(what)?;
     let attributes = Attributes {
