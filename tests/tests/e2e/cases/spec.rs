@@ -34,6 +34,7 @@ fn run(test: &Test<'_>, change: impl FnOnce(&mut Value)) -> Result<Output> {
     let mut spec: Value = serde_json::from_str(&made.stdout).context("a specification")?;
     spec["root"]["path"] = json!(format!("{FOLDER}/rootfs"));
     spec["process"]["args"] = json!([GUEST]);
+    spec["linux"]["cgroupsPath"] = json!(format!("/default/{}", test.id));
     change(&mut spec);
     let mut write = test.start(&["sh", "-c", &format!("cat > {FOLDER}/config.json")])?;
     write.write(&spec.to_string())?;
