@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::host::daemon::{Status, root_of};
-use crate::host::{Instance, cgroup, containerd, life};
+use crate::host::{Instance, cgroup, containerd, docker, life};
 
 /// Folders of the host in which everything that comes with a container must go with it.
-const STATE: [&str; 4] = [
+const STATE: [&str; 5] = [
     "run/trireme",
     "run/containerd",
+    "run/docker",
     "var/lib/trireme",
     "var/lib/containerd/io.containerd.runtime.v2.task",
 ];
@@ -74,14 +75,11 @@ impl Snapshot {
         let root = root_of(host)?;
         let mut found = Self::default();
         let processes = processes(init.pid)?;
-        // The host's own daemon has another pid once a case has started it again.
-        let daemon = match containerd::DAEMON.status(host)? {
-            Status::Running(known) => Some(known.pid),
-            _ => None,
-        };
+        // A daemon of the host's own has another pid once a case has started it again.
+        let daemons = daemons(host)?;
         for process in processes
             .iter()
-            .filter(|process| Some(process.pid) != daemon)
+            .filter(|process| !daemons.contains(&process.pid))
         {
             found.add(Kind::Process, process.to_string());
         }
@@ -188,6 +186,17 @@ pub fn wait_until_clean(host: &Instance, before: &Snapshot, limit: Duration) -> 
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The pids of the host's daemons that run.
+fn daemons(host: &Instance) -> Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    for daemon in [&containerd::DAEMON, &docker::DAEMON] {
+        if let Status::Running(known) = daemon.status(host)? {
+            pids.push(known.pid);
+        }
+    }
+    Ok(pids)
 }
 
 /// A process of a host.
