@@ -9,10 +9,11 @@ mod images;
 mod oci;
 mod slow;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
 use crate::paths;
@@ -25,17 +26,20 @@ pub fn build() -> Result<PathBuf> {
     if folder.exists() {
         return Ok(folder);
     }
+    fs::create_dir_all(&all).with_context(|| format!("create {}", all.display()))?;
+    let lock = File::create(all.join(".lock"))?;
+    // Whoever comes second has nothing left to do; the lock goes with its descriptor.
+    let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+    if folder.exists() {
+        return Ok(folder);
+    }
     eprintln!("guests: building into {}", folder.display());
     let aside = all.join(format!(".new-{}", std::process::id()));
     build_into(&aside).inspect_err(|_| {
         let _ = fs::remove_dir_all(&aside);
     })?;
     remove_old(&all, &aside)?;
-    match fs::rename(&aside, &folder) {
-        // Another call was faster.
-        Err(_) if folder.exists() => fs::remove_dir_all(&aside)?,
-        result => result.with_context(|| format!("rename to {}", folder.display()))?,
-    }
+    fs::rename(&aside, &folder).with_context(|| format!("rename to {}", folder.display()))?;
     Ok(folder)
 }
 
@@ -54,7 +58,7 @@ fn sources() -> PathBuf {
     paths::checkout().join("tests/guests")
 }
 
-/// Of every source, by its path: the guests' own, and those of what builds them.
+/// Of every source, by its path in the checkout: the guests' own, and those of what builds them.
 fn digest() -> Result<String> {
     let mut hash = Sha256::new();
     let mut files = Vec::new();
@@ -63,7 +67,8 @@ fn digest() -> Result<String> {
     }
     files.sort();
     for file in files {
-        hash.update(file.as_os_str().as_encoded_bytes());
+        let name = file.strip_prefix(paths::checkout())?;
+        hash.update(name.as_os_str().as_encoded_bytes());
         hash.update(Sha256::digest(fs::read(&file)?));
     }
     Ok(hash
