@@ -19,7 +19,8 @@ use crate::host::{Instance, cgroup, containerd, docker, life};
 const STATE: [&str; 5] = [
     "run/trireme",
     "run/containerd",
-    "run/docker",
+    // Beside it, Docker keeps the mount points of networks for a minute.
+    "run/docker/containerd",
     "var/lib/trireme",
     "var/lib/containerd/io.containerd.runtime.v2.task",
 ];
