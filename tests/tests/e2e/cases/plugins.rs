@@ -1,10 +1,12 @@
 //! An engine from a plugin, on an installation that runs.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context, Result, ensure};
 use trireme_tests::paths;
 
 use super::cases;
-use crate::command::Output;
+use crate::command::{LIMIT, Output};
 use crate::mode::Mode;
 use crate::test::Test;
 
@@ -19,18 +21,36 @@ cases! {
 const PLUGIN: &str = "/opt/trireme/engines/libtrireme_wasmi.so";
 const RUNTIME: &str = "io.containerd.wasmi.v1";
 
-/// Adds the engine and its handler to the configuration, and the name under
-/// which containerd starts the shim; the plugin is put in its place.
-fn add(test: &Test<'_>) -> Result<()> {
+/// Writes the plugin of this build to its place in the host, which need not see the files of the
+/// build.
+fn install(test: &Test<'_>) -> Result<()> {
     let built = paths::dist_bin()?.join("../lib/trireme/engines/libtrireme_wasmi.so");
-    let built = built.to_str().context("a path that is no text")?;
+    let bytes = std::fs::read(&built)
+        .with_context(|| format!("{}: run `make build` first", built.display()))?;
+    let digits = bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    let script = format!(
+        "mkdir -p $(dirname {PLUGIN}); perl -e 'local $/; print pack(\"H*\", <STDIN>)' > {PLUGIN}"
+    );
+    let mut running = test.start(&["sh", "-ec", &script])?;
+    running.write(&digits)?;
+    running.close_stdin();
+    running.finish(LIMIT)?.expect(0)?;
+    Ok(())
+}
+
+/// Adds the engine and its handler to the configuration, and the name under which containerd
+/// starts the shim.
+fn add(test: &Test<'_>) -> Result<()> {
+    install(test)?;
     let server = match test.mode {
         Mode::PerNode => "per-node",
         _ => "per-pod",
     };
     let script = format!(
-        "install -D -m 755 {built} {PLUGIN}\n\
-         ln -sf containerd-shim-trireme-v1 /opt/trireme/bin/containerd-shim-wasmi-v1\n\
+        "ln -sf containerd-shim-trireme-v1 /opt/trireme/bin/containerd-shim-wasmi-v1\n\
          cp /etc/trireme/config.toml /etc/trireme/config.before\n\
          cat >> /etc/trireme/config.toml <<'END'\n\
          [engines]\n\
@@ -92,7 +112,7 @@ fn wasmi_is_added_by_a_few_lines_and_no_build(test: &Test<'_>) -> Result<()> {
         Ok(())
     })?;
     test.ctr(&["task", "kill", "--signal", "SIGKILL", "before"])?;
-    running.finish(crate::command::LIMIT)?.expect(137)?;
+    running.finish(LIMIT)?.expect(137)?;
     Ok(())
 }
 
