@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
-use trireme_tests::host::{Instance, KINDS, Kind, life};
+use trireme_tests::host::{Instance, Kind, life, one_for_each_containerd};
 use trireme_tests::protocol::states::{self, Table};
 
 use differences::{DIFFERENCES, Difference};
@@ -27,10 +27,9 @@ fn main() -> ExitCode {
         return inside(kind);
     }
     let arguments = Arguments::from_args();
-    let trials = KINDS
-        .iter()
+    let trials = one_for_each_containerd()
         .map(|kind| {
-            let run = || compare(kind).map_err(|error| Failed::from(format!("{error:#}")));
+            let run = move || compare(kind).map_err(|error| Failed::from(format!("{error:#}")));
             Trial::test(kind.name, run)
         })
         .collect();

@@ -150,6 +150,11 @@ pub const KINDS: &[Kind] = &[
     },
 ];
 
+/// The kinds of hosts that tests run on: every version of containerd once.
+pub fn one_for_each_containerd() -> impl Iterator<Item = &'static Kind> {
+    KINDS.iter().filter(|kind| kind.name != "forky-2.3")
+}
+
 /// One host: a kind, and a suffix that tells private instances of a kind apart (`KIND@SUFFIX`).
 #[derive(Debug, Clone)]
 pub struct Instance {

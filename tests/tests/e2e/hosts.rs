@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, bail};
 use nix::sys::signal::{SigSet, Signal};
-use trireme_tests::host::{Instance, KINDS, Kind, containerd, life};
+use trireme_tests::host::{Instance, KINDS, Kind, containerd, life, one_for_each_containerd};
 use trireme_tests::paths;
 
 use crate::cases::Needs;
@@ -129,11 +129,6 @@ impl Host {
 /// All hosts of the run.
 pub struct Hosts(Vec<Mutex<Host>>);
 
-/// The kinds of hosts that the cases run on: every version of containerd once.
-fn kinds() -> impl Iterator<Item = &'static Kind> {
-    KINDS.iter().filter(|kind| kind.name != "forky-2.3")
-}
-
 impl Hosts {
     pub fn new() -> Self {
         clear_orphans();
@@ -145,7 +140,11 @@ impl Hosts {
                 is_up: false,
             })
         };
-        Self(kinds().map(|kind| host(kind.name)).collect())
+        Self(
+            one_for_each_containerd()
+                .map(|kind| host(kind.name))
+                .collect(),
+        )
     }
 
     pub fn count(&self) -> usize {
@@ -166,7 +165,7 @@ impl Hosts {
     }
 
     fn kind_of(&self, index: usize) -> &'static Kind {
-        kinds().nth(index).unwrap_or(&KINDS[0])
+        one_for_each_containerd().nth(index).unwrap_or(&KINDS[0])
     }
 
     /// The host for one case alone, brought up if it is not.

@@ -27,7 +27,7 @@ impl Difference {
     }
 }
 
-const ALL: &[&str] = &["bookworm", "containerd-2.3"];
+const ALL: &[&str] = &["bookworm", "containerd-2.3", "forky", "trixie"];
 const NO_EXEC: &str = "a Wasm guest is one program: there is nothing to execute another with";
 const NO_CHECKPOINT: &str = "an engine's state cannot be saved";
 

@@ -24,26 +24,41 @@ const CONTAINERD: &str = "/run/containerd/containerd.sock";
 /// The id of the task that the shim is started for; it is never made.
 const FIRST: &str = "first";
 
+/// What a containerd and its shim tell each other when that is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Nothing, and an address: up to 1.7.
+    Plain,
+    /// Nothing, and a JSON object: 2.0 to 2.2.
+    Json,
+    /// A message, and a message: from 2.3.
+    Protobuf,
+}
+
 /// Every answer of the runc shim that comes with the containerd of this host.
 pub fn observe(kind: &str) -> Result<Table> {
     fs::create_dir_all(FOLDER)?;
     let events = Path::new(FOLDER).join("events.sock");
     let _events = Events::listen(&events)?;
-    let is_structured = match kind {
-        "bookworm" => false,
-        "containerd-2.3" => true,
+    let form = match kind {
+        "bookworm" | "trixie" => Form::Plain,
+        "forky" => Form::Json,
+        "containerd-2.3" => Form::Protobuf,
         _ => bail!("how containerd of {kind} starts a shim is not known here"),
     };
     let first = bundle(FIRST)?;
     let _log = log(&first)?;
-    let socket = start(&first, &events, is_structured)?;
-    let service = if is_structured { TASK_V3 } else { TASK_V2 };
+    let socket = start(&first, &events, form)?;
+    let service = match form {
+        Form::Plain => TASK_V2,
+        Form::Json | Form::Protobuf => TASK_V3,
+    };
     let mut client = Client::connect(&socket, service)?;
     // The shim goes with its host.
     states::observe(&mut client, bundle)
 }
 
-fn start(bundle: &Path, events: &Path, is_structured: bool) -> Result<PathBuf> {
+fn start(bundle: &Path, events: &Path, form: Form) -> Result<PathBuf> {
     let mut child = Command::new(SHIM)
         .args(["-namespace", NAMESPACE, "-address", CONTAINERD])
         .args(["-publish-binary", "containerd", "-id", FIRST, "start"])
@@ -63,15 +78,19 @@ fn start(bundle: &Path, events: &Path, is_structured: bool) -> Result<PathBuf> {
         ..BootstrapParams::default()
     };
     let mut stdin = child.stdin.take().context("no stdin")?;
-    if is_structured {
+    if form == Form::Protobuf {
         stdin.write_all(&params.write_to_bytes()?)?;
     }
     drop(stdin);
     let output = child.wait_with_output()?;
     ensure!(output.status.success(), "{SHIM} start: {}", output.status);
-    let address = match String::from_utf8(output.stdout.clone()) {
-        Ok(text) if text.starts_with("unix:") => text,
-        _ => BootstrapResult::parse_from_bytes(&output.stdout)?.address,
+    let address = match form {
+        Form::Plain => String::from_utf8(output.stdout)?,
+        Form::Json => {
+            let reply: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+            reply["address"].as_str().context("no address")?.to_owned()
+        }
+        Form::Protobuf => BootstrapResult::parse_from_bytes(&output.stdout)?.address,
     };
     let socket = address.trim().trim_start_matches("unix://");
     Ok(PathBuf::from(socket))
