@@ -7,11 +7,11 @@ mod place;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use place::{MODULE, bad, copy, failure, probe, reason, run, start};
+use place::{MODULE, bad, copy, failure, probe, reason, run, run_with_libraries, start};
 use rustix::process::{Pid, Signal, kill_process};
 use trireme_core::request::EngineState;
 
@@ -232,37 +232,102 @@ fn a_run_that_hangs_is_the_guests_own_and_a_signal_ends_it() {
 }
 
 #[test]
-fn a_library_in_the_place_of_the_systems_is_refused() {
-    let place = place::place();
-    let source = place.path().join("extra.c");
-    fs::write(&source, "int extra(void) { return 0; }").expect("a source");
-    let [extra, needs] = ["libextra.so", "libneeds.so"].map(|name| place.path().join(name));
-    let text = |path: &Path| path.to_str().expect("text").to_owned();
-    let bad_c = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugins/bad.c");
-    let include = concat!("-I", env!("CARGO_MANIFEST_DIR"), "/../plugins/api/include");
-    let build = ["-shared", "-fPIC", "-Wl,--build-id"];
-    cc(&[&build[..], &["-o", &text(&extra), &text(&source)]].concat());
-    let link = |more: &[&str]| {
-        let own = ["-Wl,--no-as-needed", include, "-o"];
-        let rest = [text(&needs), text(&bad_c), text(&extra)];
-        let rest: Vec<_> = rest.iter().map(String::as_str).collect();
-        cc(&[&build[..], &own, &rest, more].concat());
-    };
-    // By its path, it is found; its folder becomes everybody's.
-    link(&[]);
-    assert_eq!(run("bad", &needs, MODULE, "").status.code(), Some(7));
-    fs::set_permissions(&extra, fs::Permissions::from_mode(0o666)).expect("a mode");
+fn a_library_that_a_plugin_needs_is_there_and_roots_alone() {
+    let library = Library::new();
+    let plugin = library.plugin();
+    assert_eq!(run("bad", &plugin, MODULE, "").status.code(), Some(7));
+    let mode = fs::Permissions::from_mode(0o666);
+    fs::set_permissions(library.file(), mode).expect("a mode");
     assert_names(
-        &failure("bad", &needs, ""),
-        &needs,
+        &failure("bad", &plugin, ""),
+        &plugin,
         &["needs", "libextra.so", "chmod go-w"],
     );
-    fs::remove_file(&extra).expect("no library");
+    fs::remove_file(library.file()).expect("no library");
     assert_names(
-        &failure("bad", &needs, ""),
-        &needs,
+        &failure("bad", &plugin, ""),
+        &plugin,
         &["libextra.so", "not installed", "ldconfig"],
     );
+}
+
+#[test]
+fn a_library_in_the_place_of_another_is_refused() {
+    let library = Library::new();
+    let plugin = library.plugin();
+    let other = place::place();
+    copy(&library.file(), &other.path().join("libextra.so"));
+    let output = run_with_libraries("bad", &plugin, other.path());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert_names(&said, &plugin, &["libextra.so", "unset LD_LIBRARY_PATH"]);
+}
+
+#[test]
+fn another_build_of_a_library_is_another_engine() {
+    let library = Library::new();
+    let plugin = library.plugin();
+    let build = || match &probe(&[("bad", &plugin)], "")
+        .iter()
+        .find(|report| report.name == "bad")
+        .expect("a report")
+        .state
+    {
+        EngineState::Ready { build, .. } => build.clone(),
+        state => panic!("{state:?}"),
+    };
+    let before = build();
+    assert_eq!(build(), before);
+    library.make("int extra(void) { return 1; }");
+    assert_ne!(build(), before);
+}
+
+/// A library, and a plugin that needs it and finds it beside itself.
+struct Library(tempfile::TempDir);
+
+impl Library {
+    fn new() -> Self {
+        let library = Library(place::place());
+        library.make("int extra(void) { return 0; }");
+        library
+    }
+
+    fn path(&self, name: &str) -> String {
+        let path = self.0.path().join(name);
+        path.to_str().expect("a path of text").to_owned()
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("libextra.so")
+    }
+
+    fn make(&self, source: &str) {
+        fs::write(self.path("extra.c"), source).expect("a source");
+        let (file, source) = (self.path("libextra.so"), self.path("extra.c"));
+        cc(&[
+            "-shared",
+            "-fPIC",
+            "-Wl,--build-id,-soname,libextra.so",
+            "-o",
+            &file,
+            &source,
+        ]);
+    }
+
+    fn plugin(&self) -> PathBuf {
+        let plugin = self.path("libneeds.so");
+        cc(&[
+            "-shared",
+            "-fPIC",
+            "-Wl,--build-id,--no-as-needed,-rpath,$ORIGIN",
+            concat!("-I", env!("CARGO_MANIFEST_DIR"), "/../plugins/api/include"),
+            "-o",
+            &plugin,
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/plugins/bad.c"),
+            &self.path("libextra.so"),
+        ]);
+        plugin.into()
+    }
 }
 
 #[test]

@@ -70,6 +70,20 @@ fn executor(verb: &str, request: &impl Serialize, way: &str) -> Command {
 
 /// A run of `wasm` that is on its way.
 pub fn start(engine: &str, plugin: &Path, wasm: &[u8], way: &str) -> Child {
+    request_to_run(engine, plugin, wasm, way)
+        .spawn()
+        .expect("the executor")
+}
+
+/// What a run says that finds libraries in this folder first.
+pub fn run_with_libraries(engine: &str, plugin: &Path, folder: &Path) -> Output {
+    request_to_run(engine, plugin, MODULE, "")
+        .env("LD_LIBRARY_PATH", folder)
+        .output()
+        .expect("the executor")
+}
+
+fn request_to_run(engine: &str, plugin: &Path, wasm: &[u8], way: &str) -> Command {
     let mut program = tempfile::NamedTempFile::new_in(folder()).expect("a file");
     program.write_all(wasm).expect("a program");
     // Named by what it holds: there is one for each program, however often it is run.
@@ -85,8 +99,6 @@ pub fn start(engine: &str, plugin: &Path, wasm: &[u8], way: &str) -> Child {
         cache: None,
     };
     executor("run", &request, way)
-        .spawn()
-        .expect("the executor")
 }
 
 fn hash(bytes: &[u8]) -> u64 {
