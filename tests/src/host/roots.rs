@@ -72,7 +72,13 @@ pub fn ensure(release: &Release) -> Result<PathBuf> {
     let parent = roots()?;
     fs::create_dir_all(&parent).with_context(|| format!("create {}", parent.display()))?;
     let file = File::create(parent.join(format!("{}.lock", release.name)))?;
-    let _lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+    let _lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        Err((file, _)) => {
+            eprintln!("host: {}: another call is making its root", release.name);
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?
+        }
+    };
     if folder.exists() {
         return Ok(folder);
     }
