@@ -8,7 +8,7 @@ ENGINES := $(CACHE)/dist/lib/trireme/engines
 CRASH := $(CACHE)/dist/crash/bin
 PREFIX ?= /usr/local
 TOOLS := $(CACHE)/tools
-HANDLERS := wasmtime wasm wasm-node
+HANDLERS := wasmtime wasmer wasm wasm-node
 TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # The shim is run for every start and delete: no relocation, no dynamic linker.
 STATIC := -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--build-id

@@ -50,8 +50,8 @@ fn an_unknown_handler_is_answered_with_those_there_are() {
     place.config();
     place.write("x.wasm", MODULE);
     let expected = "no handler \"wasn\" (did you mean \"wasm\"?); config.toml has: trireme, wasm, \
-                    wasm-node, wasmtime. Add [handlers.wasn] to config.toml or choose another \
-                    handler";
+                    wasm-node, wasmer, wasmtime. Add [handlers.wasn] to config.toml or choose \
+                    another handler";
     let compile = [
         "compile",
         "--config",

@@ -225,6 +225,7 @@ fn built_in_handlers() -> BTreeMap<String, Handler> {
         ("trireme".into(), handler.clone()),
         ("wasm".into(), handler.clone()),
         ("wasm-node".into(), per_node),
+        ("wasmer".into(), Handler::new("wasmer")),
         ("wasmtime".into(), handler),
     ])
 }

@@ -13,6 +13,8 @@ pub fn linked_in() -> Vec<&'static dyn Adapter> {
     vec![
         #[cfg(feature = "wasmtime")]
         &trireme_engine_wasmtime::ADAPTER,
+        #[cfg(feature = "wasmer")]
+        &trireme_engine_wasmer::ADAPTER,
     ]
 }
 

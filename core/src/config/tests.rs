@@ -302,8 +302,8 @@ fn an_unknown_handler_is_answered_with_those_there_are() {
     assert_eq!(
         config.handler("wasmtme", None).unwrap_err().to_string(),
         "no handler \"wasmtme\" (did you mean \"wasmtime\"?); the built-in default has: trireme, \
-         wasm, wasm-node, wasmtime. Add [handlers.wasmtme] to /etc/trireme/config.toml or choose \
-         another handler"
+         wasm, wasm-node, wasmer, wasmtime. Add [handlers.wasmtme] to /etc/trireme/config.toml or \
+         choose another handler"
     );
     let error = config
         .handler("qq", Some(Path::new("/x.toml")))
