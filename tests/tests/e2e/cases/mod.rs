@@ -3,6 +3,7 @@
 mod cache;
 mod crashes;
 mod docker;
+mod engines;
 mod failures;
 mod kills;
 mod load;
@@ -65,6 +66,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         task::CASES,
         signals::CASES,
         spec::CASES,
+        engines::CASES,
         failures::CASES,
         safety::CASES,
         programs::CASES,
