@@ -13,7 +13,7 @@ cases! {
         ps_tells_the_first_process,
         a_paused_task_stands_still_until_resumed,
         metrics_tell_memory_and_processor_time,
-        attach_gets_the_output_from_then_on,
+        attach_gets_the_output,
         a_killed_task_is_stopped_and_can_be_deleted,
         a_task_that_ended_by_itself_keeps_its_code,
         a_running_task_is_not_deleted,
@@ -94,19 +94,16 @@ fn metrics_tell_memory_and_processor_time(test: &Test<'_>) -> Result<()> {
     Ok(())
 }
 
-fn attach_gets_the_output_from_then_on(test: &Test<'_>) -> Result<()> {
-    let words = test.run_words(&["--rm"], &["/tick.wasm"]);
-    let mut first = test.start(&words)?;
-    first.wait_for("\n3\n")?;
-    let mut second = test.start(&["ctr", "task", "attach", &test.id])?;
-    second.wait_for("\n")?;
-    test.ctr(&["task", "kill", "--signal", "SIGKILL", &test.id])?;
-    // Both delete the task in the end, and one of them comes too late.
-    first.finish(LIMIT)?;
-    second.finish(LIMIT)?;
-    // The streams of the late one are its own, and it leaves them.
-    test.exec(&["sh", "-c", "rm -rf /run/containerd/fifo/*"])?
+fn attach_gets_the_output(test: &Test<'_>) -> Result<()> {
+    // With one client: of two that delete a task at once, containerd 1.6 and 1.7 leave one's runc
+    // shim behind.
+    test.exec(&test.run_words(&["-d"], &["/tick.wasm"]))?
         .expect(0)?;
+    let mut client = test.start(&["ctr", "task", "attach", &test.id])?;
+    client.wait_for("\n3\n")?;
+    test.ctr(&["task", "kill", "--signal", "SIGKILL", &test.id])?;
+    client.finish(LIMIT)?.expect(137)?;
+    test.ctr(&["container", "delete", &test.id])?;
     Ok(())
 }
 
