@@ -24,6 +24,7 @@
 mod guest;
 mod info;
 mod outcome;
+mod refusal;
 mod settings;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -31,6 +32,7 @@ pub mod testing;
 pub use guest::{Directory, Guest, Rights};
 pub use info::{Info, Kind, Preview, World};
 pub use outcome::Outcome;
+pub use refusal::{check_limit, too_much};
 pub use settings::{Limit, Limits, Setting, SettingType, SettingValue, Settings, SettingsError};
 
 use std::fs::File;

@@ -2,7 +2,7 @@
 
 use std::ptr::NonNull;
 
-use trireme_engine::{EngineError, Limits};
+use trireme_engine::{EngineError, Limits, check_limit};
 use wasmer::sys::vm::{
     MemoryError, MemoryStyle, TableStyle, VMConfig, VMMemory, VMMemoryDefinition, VMTable,
     VMTableDefinition,
@@ -90,20 +90,6 @@ pub(crate) fn check(limits: &Limits, module: &wasmer::Module) -> Result<(), Engi
         limits.memory,
     )?;
     check_limit("table", table.map(u64::from), "elements", limits.table)
-}
-
-fn check_limit(
-    what: &str,
-    needed: Option<u64>,
-    unit: &str,
-    allowed: Option<u64>,
-) -> Result<(), EngineError> {
-    match (needed, allowed) {
-        (Some(needed), Some(allowed)) if needed > allowed => Err(EngineError::Limit(format!(
-            "its {what} starts with {needed} {unit}; the handler's limit {what} is {allowed}"
-        ))),
-        _ => Ok(()),
-    }
 }
 
 impl Tunables for Limiter {

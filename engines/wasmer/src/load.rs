@@ -8,9 +8,6 @@ use wasmer::{Engine, ExternType, Module, Store};
 use crate::run::ModuleProgram;
 use crate::{code, host, imports, limits};
 
-/// How many exports a message lists.
-const LISTED: usize = 10;
-
 /// The global that the counter of fuel adds to a module's exports.
 const FUEL: &str = "wasmer_metering_remaining_points";
 
@@ -58,34 +55,15 @@ fn check_entry(module: &Module, name: &str) -> Result<(), EngineError> {
     let found = module.exports().find(|export| export.name() == name);
     match found.map(|export| export.ty().clone()) {
         Some(ExternType::Function(ty)) if ty.params().is_empty() => Ok(()),
-        Some(ExternType::Function(_)) => Err(EngineError::Link(format!(
-            "the function \"{name}\" takes parameters and cannot be the entry"
-        ))),
-        _ => Err(no_function(
+        Some(ExternType::Function(_)) => Err(EngineError::takes_parameters(name)),
+        _ => Err(EngineError::no_function(
             name,
             module
                 .exports()
                 .functions()
-                .map(|export| format!("\"{}\"", export.name()))
-                .collect(),
+                .map(|export| export.name().to_owned()),
         )),
     }
-}
-
-fn no_function(name: &str, mut names: Vec<String>) -> EngineError {
-    let more = names.len().saturating_sub(LISTED);
-    names.truncate(LISTED);
-    let listed = match names.is_empty() {
-        true => "none".into(),
-        false => names.join(", "),
-    };
-    let more = match more {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    EngineError::Link(format!(
-        "no exported function \"{name}\"; exported functions: {listed}{more}"
-    ))
 }
 
 /// Refuses what would need a compiler in the container, and what WASI cannot

@@ -1,6 +1,6 @@
 //! The handler's limits on memories and tables.
 
-use trireme_engine::Limits;
+use trireme_engine::{Limits, too_much};
 use wasmtime::{ResourceLimiter, Result};
 
 /// wasmtime's own default for each of instances, tables and memories of a store.
@@ -29,11 +29,6 @@ impl Limiter {
     pub(crate) fn refused(&self) -> Option<&str> {
         self.refused.as_deref()
     }
-}
-
-/// Why a program that needs `needed` from its first moment is refused.
-pub(crate) fn too_much(what: &str, needed: u64, unit: &str, allowed: u64) -> String {
-    format!("its {what} starts with {needed} {unit}; the handler's limit {what} is {allowed}")
 }
 
 impl ResourceLimiter for Limiter {

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::fs::File;
 
-use trireme_engine::{EngineError, Program};
+use trireme_engine::{EngineError, Program, check_limit};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ResourceTable};
 use wasmtime::{Engine, Error, ExternType, Module, ResourcesRequired, UnknownImportError};
@@ -11,12 +11,9 @@ use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView, p2};
 
-use crate::limits::{Limiter, too_much};
+use crate::limits::Limiter;
 use crate::run::{ComponentEntry, ComponentProgram, ModuleProgram};
 use crate::{Machine, code, files};
-
-/// How many exports a message lists.
-const LISTED: usize = 10;
 
 /// Bytes of a WebAssembly page.
 const PAGE: u64 = 65536;
@@ -160,25 +157,11 @@ fn check_limits(machine: &Machine, required: Option<ResourcesRequired>) -> Resul
     )
 }
 
-fn check_limit(
-    what: &str,
-    needed: Option<u64>,
-    unit: &str,
-    allowed: Option<u64>,
-) -> Result<(), EngineError> {
-    match (needed, allowed) {
-        (Some(needed), Some(allowed)) if needed > allowed => {
-            Err(EngineError::Limit(too_much(what, needed, unit, allowed)))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn check_entry(module: &Module, name: &str) -> Result<(), EngineError> {
     match module.get_export(name) {
         Some(ExternType::Func(ty)) if ty.params().len() == 0 => Ok(()),
-        Some(ExternType::Func(_)) => Err(takes_parameters(name)),
-        _ => Err(no_function(
+        Some(ExternType::Func(_)) => Err(EngineError::takes_parameters(name)),
+        _ => Err(EngineError::no_function(
             name,
             module
                 .exports()
@@ -196,39 +179,14 @@ fn check_component_entry(
     let ty = component.component_type();
     match ty.get_export(engine, name).map(|export| export.ty) {
         Some(ComponentItem::ComponentFunc(ty)) if ty.params().len() == 0 => Ok(()),
-        Some(ComponentItem::ComponentFunc(_)) => Err(takes_parameters(name)),
-        _ => Err(no_function(
+        Some(ComponentItem::ComponentFunc(_)) => Err(EngineError::takes_parameters(name)),
+        _ => Err(EngineError::no_function(
             name,
             ty.exports(engine)
                 .filter(|(_, export)| matches!(export.ty, ComponentItem::ComponentFunc(_)))
                 .map(|(name, _)| name.to_owned()),
         )),
     }
-}
-
-fn takes_parameters(name: &str) -> EngineError {
-    EngineError::Link(format!(
-        "the function \"{name}\" takes parameters and cannot be the entry"
-    ))
-}
-
-fn no_function(name: &str, exports: impl Iterator<Item = String>) -> EngineError {
-    let mut names: Vec<_> = exports.map(|export| format!("\"{export}\"")).collect();
-    let more = names.len().saturating_sub(LISTED);
-    names.truncate(LISTED);
-    let listed = if names.is_empty() {
-        "none".into()
-    } else {
-        names.join(", ")
-    };
-    let more = if more == 0 {
-        String::new()
-    } else {
-        format!(" and {more} more")
-    };
-    EngineError::Link(format!(
-        "no exported function \"{name}\"; exported functions: {listed}{more}"
-    ))
 }
 
 fn missing_import(error: &Error) -> EngineError {
