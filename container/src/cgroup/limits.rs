@@ -3,44 +3,36 @@
 
 use trireme_core::spec::oci::LinuxResources;
 
-use super::{CgroupError, Write, unsupported};
+use super::{CgroupError, Writes, unsupported};
 
-/// What is written alike on both versions. `huge_pages` is the last part of the
-/// name of the file that limits huge pages.
+/// Adds what is written alike on both versions. `huge_pages` is the last part of
+/// the name of the file that limits huge pages.
 pub(super) fn of_both_versions(
     resources: &LinuxResources,
     huge_pages: &str,
-) -> Result<Vec<Write>, CgroupError> {
-    let mut writes = Vec::new();
-    let mut set = |controller, file: &str, value: String, what| {
-        writes.push(Write {
-            controller,
-            file: file.to_owned(),
-            value,
-            what,
-        });
-    };
+    writes: &mut Writes,
+) -> Result<(), CgroupError> {
     if let Some(cpu) = resources.cpu() {
         for (file, value) in [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())] {
             if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
-                set("cpuset", file, value.clone(), "cpu.cpus");
+                writes.set("cpuset", file, value.clone(), "cpu.cpus");
             }
         }
     }
     if let Some(pids) = resources.pids()
         && pids.limit() != 0
     {
-        set("pids", "pids.max", or_max(pids.limit()), "pids.limit");
+        writes.set("pids", "pids.max", or_max(pids.limit()), "pids.limit");
     }
     for page in resources.hugepage_limits().iter().flatten() {
         let file = format!("hugetlb.{}.{huge_pages}", page.page_size());
-        set("hugetlb", &file, page.limit().to_string(), "hugepageLimits");
+        writes.set("hugetlb", &file, page.limit().to_string(), "hugepageLimits");
     }
     let rdma = resources.rdma().as_ref();
     if rdma.is_some_and(|limits| !limits.is_empty()) {
         return Err(unsupported("rdma", "not supported for Wasm containers"));
     }
-    Ok(writes)
+    Ok(())
 }
 
 /// CPU shares (2–262144) as a weight (1–10000), the same curve that runc and

@@ -387,5 +387,20 @@ struct Write {
     what: &'static str,
 }
 
+/// Values to write, in this order.
+#[derive(Default)]
+struct Writes(Vec<Write>);
+
+impl Writes {
+    fn set(&mut self, controller: &'static str, file: &str, value: String, what: &'static str) {
+        self.0.push(Write {
+            controller,
+            file: file.to_owned(),
+            value,
+            what,
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests;

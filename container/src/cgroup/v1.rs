@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use trireme_core::spec::oci::{LinuxBlockIo, LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 
 use super::stats::{self, Blkio, Cpu, Memory, Pids, Stats, keyed, number};
-use super::{Cgroup, CgroupError, Folder, Write, limits, unsupported};
+use super::{Cgroup, CgroupError, Folder, Write, Writes, limits, unsupported};
 use crate::{Doing, SysError};
 
 pub(super) fn create(cgroup: &Cgroup) -> Result<(), SysError> {
@@ -56,28 +56,20 @@ fn inherit_cpuset(folder: &Folder) -> Result<(), SysError> {
 }
 
 pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupError> {
-    let mut writes = Vec::new();
-    let mut set = |controller, file: &str, value: String, what| {
-        writes.push(Write {
-            controller,
-            file: file.to_owned(),
-            value,
-            what,
-        });
-    };
+    let mut writes = Writes::default();
     for rule in resources.devices().iter().flatten() {
         let file = if rule.allow() {
             "devices.allow"
         } else {
             "devices.deny"
         };
-        set("devices", file, device_rule(rule), "devices");
+        writes.set("devices", file, device_rule(rule), "devices");
     }
     if let Some(memory) = resources.memory() {
         // A limit above the one on memory and swap together is refused, so the
         // one that grows goes first; -1 lifts either.
         if let Some(limit) = memory.limit().filter(|limit| *limit != 0) {
-            set(
+            writes.set(
                 "memory",
                 "memory.limit_in_bytes",
                 limit.to_string(),
@@ -85,7 +77,7 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
             );
         }
         if let Some(swap) = memory.swap().filter(|swap| *swap != 0) {
-            set(
+            writes.set(
                 "memory",
                 "memory.memsw.limit_in_bytes",
                 swap.to_string(),
@@ -93,7 +85,7 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
             );
         }
         if let Some(reservation) = memory.reservation().filter(|value| *value != 0) {
-            set(
+            writes.set(
                 "memory",
                 "memory.soft_limit_in_bytes",
                 reservation.to_string(),
@@ -101,7 +93,7 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
             );
         }
         if let Some(swappiness) = memory.swappiness() {
-            set(
+            writes.set(
                 "memory",
                 "memory.swappiness",
                 swappiness.to_string(),
@@ -109,7 +101,7 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
             );
         }
         if memory.disable_oom_killer() == Some(true) {
-            set(
+            writes.set(
                 "memory",
                 "memory.oom_control",
                 "1".into(),
@@ -157,13 +149,13 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
         ];
         for (file, value, what) in values {
             if let Some(value) = value {
-                set("cpu", file, value, what);
+                writes.set("cpu", file, value, what);
             }
         }
     }
     if let Some(network) = resources.network() {
         if let Some(class) = network.class_id().filter(|class| *class != 0) {
-            set(
+            writes.set(
                 "net_cls",
                 "net_cls.classid",
                 class.to_string(),
@@ -172,7 +164,7 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
         }
         for priority in network.priorities().iter().flatten() {
             let value = format!("{} {}", priority.name(), priority.priority());
-            set(
+            writes.set(
                 "net_prio",
                 "net_prio.ifpriomap",
                 value,
@@ -181,7 +173,7 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
         }
     }
     if let Some(block) = resources.block_io() {
-        block_writes(block, &mut set);
+        block_writes(block, &mut writes);
     }
     if resources
         .unified()
@@ -190,8 +182,8 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
     {
         return Err(unsupported("unified", "this host has cgroup v1"));
     }
-    writes.extend(limits::of_both_versions(resources, "limit_in_bytes")?);
-    Ok(writes)
+    limits::of_both_versions(resources, "limit_in_bytes", &mut writes)?;
+    Ok(writes.0)
 }
 
 pub(super) fn ignored(resources: &LinuxResources) -> Vec<&'static str> {
@@ -224,12 +216,9 @@ pub(super) fn ignored(resources: &LinuxResources) -> Vec<&'static str> {
     .collect()
 }
 
-fn block_writes(
-    block: &LinuxBlockIo,
-    set: &mut impl FnMut(&'static str, &str, String, &'static str),
-) {
+fn block_writes(block: &LinuxBlockIo, writes: &mut Writes) {
     if let Some(weight) = block.weight().filter(|weight| *weight != 0) {
-        set(
+        writes.set(
             "blkio",
             "blkio.weight",
             weight.to_string(),
@@ -257,13 +246,13 @@ fn block_writes(
     for (file, devices) in throttles {
         for device in devices.iter().flatten() {
             let value = format!("{}:{} {}", device.major(), device.minor(), device.rate());
-            set("blkio", file, value, "blockIO.throttle");
+            writes.set("blkio", file, value, "blockIO.throttle");
         }
     }
     for device in block.weight_device().iter().flatten() {
         if let Some(weight) = device.weight() {
             let value = format!("{}:{} {weight}", device.major(), device.minor());
-            set(
+            writes.set(
                 "blkio",
                 "blkio.weight_device",
                 value,

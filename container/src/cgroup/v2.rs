@@ -8,7 +8,7 @@ use trireme_core::spec::oci::LinuxResources;
 
 use super::limits::{cpu_weight, io_weight, of_both_versions, or_max};
 use super::stats::{self, Blkio, Cpu, Memory, Pids, Stats, keyed, number};
-use super::{Cgroup, CgroupError, Folder, Write, unsupported};
+use super::{Cgroup, CgroupError, Folder, Write, Writes, unsupported};
 use crate::{Doing, SysError};
 
 /// Makes the folder and hands every controller there is down to it.
@@ -47,19 +47,11 @@ fn levels(folder: &Folder) -> Vec<PathBuf> {
 }
 
 pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupError> {
-    let mut writes = Vec::new();
-    let mut set = |controller, file: &str, value: String, what| {
-        writes.push(Write {
-            controller,
-            file: file.to_owned(),
-            value,
-            what,
-        });
-    };
+    let mut writes = Writes::default();
     if let Some(memory) = resources.memory() {
         let limit = memory.limit().filter(|limit| *limit != 0);
         if let Some(swap) = memory.swap().filter(|swap| *swap != 0) {
-            set(
+            writes.set(
                 "memory",
                 "memory.swap.max",
                 swap_alone(swap, limit)?,
@@ -67,10 +59,10 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
             );
         }
         if let Some(limit) = limit {
-            set("memory", "memory.max", or_max(limit), "memory.limit");
+            writes.set("memory", "memory.max", or_max(limit), "memory.limit");
         }
         if let Some(reservation) = memory.reservation().filter(|value| *value != 0) {
-            set(
+            writes.set(
                 "memory",
                 "memory.low",
                 or_max(reservation),
@@ -80,7 +72,7 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
     }
     if let Some(cpu) = resources.cpu() {
         if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
-            set(
+            writes.set(
                 "cpu",
                 "cpu.weight",
                 cpu_weight(shares).to_string(),
@@ -96,18 +88,18 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
                 .period()
                 .filter(|period| *period != 0)
                 .unwrap_or(100_000);
-            set("cpu", "cpu.max", format!("{quota} {period}"), "cpu.quota");
+            writes.set("cpu", "cpu.max", format!("{quota} {period}"), "cpu.quota");
         }
         if let Some(burst) = cpu.burst() {
-            set("cpu", "cpu.max.burst", burst.to_string(), "cpu.burst");
+            writes.set("cpu", "cpu.max.burst", burst.to_string(), "cpu.burst");
         }
         if let Some(idle) = cpu.idle() {
-            set("cpu", "cpu.idle", idle.to_string(), "cpu.idle");
+            writes.set("cpu", "cpu.idle", idle.to_string(), "cpu.idle");
         }
     }
     if let Some(block) = resources.block_io() {
         if let Some(weight) = block.weight().filter(|weight| *weight != 0) {
-            set(
+            writes.set(
                 "io",
                 "io.weight",
                 format!("default {}", io_weight(weight)),
@@ -128,7 +120,7 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
                     device.minor(),
                     device.rate()
                 );
-                set("io", "io.max", value, "blockIO.throttle");
+                writes.set("io", "io.max", value, "blockIO.throttle");
             }
         }
     }
@@ -142,10 +134,10 @@ pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupErr
                 "a key names a file of the cgroup, not a path",
             ));
         }
-        set("", file, value.clone(), "unified");
+        writes.set("", file, value.clone(), "unified");
     }
-    writes.extend(of_both_versions(resources, "max")?);
-    Ok(writes)
+    of_both_versions(resources, "max", &mut writes)?;
+    Ok(writes.0)
 }
 
 pub(super) fn ignored(resources: &LinuxResources) -> Vec<&'static str> {
