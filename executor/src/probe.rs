@@ -14,7 +14,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
-use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 use trireme_core::build_id;
@@ -141,9 +140,7 @@ fn failure(ended: Option<ExitStatus>, words: &str) -> String {
 
 /// A memory file that a child inherits.
 fn inherited(name: &str) -> Result<File> {
-    let file = rustix::fs::memfd_create(name, MemfdFlags::empty())?;
-    rustix::io::fcntl_setfd(&file, FdFlags::empty())?;
-    Ok(file.into())
+    Ok(rustix::fs::memfd_create(name, MemfdFlags::empty())?.into())
 }
 
 /// How the child ended, or `None` when it had to be ended.
