@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::container::lock;
+use super::process::lock;
 
 /// Does something on a thread of its own, or here when there is no thread to be
 /// had. A thread that panics aborts.

@@ -27,10 +27,10 @@ use trireme_engine::Kind;
 
 use super::abandon::Abandoned;
 use super::aside::aside;
-use super::container::{reap, receive};
 use super::create::given_up;
 use super::error::ServiceError;
 use super::log::TaskLog;
+use super::process::{reap, receive};
 use super::ready;
 use crate::order::Order;
 

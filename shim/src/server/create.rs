@@ -1,32 +1,30 @@
 //! Making a container: everything between a Create request and its answer.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::unix::AsyncFd;
-use tokio::sync::watch;
 use trireme_container::cgroup::{Cgroup, Layout};
 use trireme_container::crash;
 use trireme_container::link::{FromInit, InitOrder, Link, ToInit};
 use trireme_container::process::{Child, ProcessId, Spawn, new_namespaces};
 use trireme_container::state::{self, Record, StateDir};
-use trireme_container::stdio::{Streams, Terminal as Pty};
 use trireme_core::config::Network;
-use trireme_core::lifecycle::State;
 use trireme_core::memory_file;
 use trireme_core::plan::{Input, Mount, NamespaceKind, Plan, Planned};
 use trireme_core::spec::{self, oci};
 
 use super::abandon::Abandoned;
 use super::code::{CodeStore, Program};
-use super::container::{Container, StreamNames, reap, receive, remove_cgroup};
+use super::container::{Container, remove_cgroup};
 use super::error::ServiceError;
 use super::hooks::Hooks;
 use super::log::TaskLog;
+use super::process::{Process, reap, receive};
 use super::ready;
-use super::terminal::Terminal;
+use super::streams::{GuestStreams, ServerStreams, StreamNames};
 use crate::order::Order;
 use crate::wire::api;
 
@@ -183,7 +181,7 @@ impl Maker {
                 "linux.resources.{what} ignored: not supported on this host"
             ));
         }
-        let streams = GuestStreams::open(plan, request)?;
+        let streams = GuestStreams::open(&names(request), plan.terminal)?;
         let hooks = Hooks::of(&site.record);
         let (child, link) = self.spawn(plan, site, &streams, &hooks)?;
         let mut record = site.record.clone();
@@ -249,7 +247,7 @@ impl Maker {
             executor: &self.executor,
             verb: c"init",
             stdio: streams.borrow(),
-            terminal: matches!(streams, GuestStreams::Terminal { .. }),
+            terminal: streams.is_terminal(),
             link: there.as_fd(),
             plan: order.as_fd(),
             program: None,
@@ -368,31 +366,18 @@ impl Made {
             record,
             log,
         } = site;
-        let ServerStreams {
-            hold,
-            outputs,
-            terminal,
-        } = self.streams;
         let [cgroup, _]: [Cgroup; 2] = record
             .cgroups
             .try_into()
             .unwrap_or_else(|_| unreachable!("two were put there"));
+        let init = Process::new(names(request));
+        init.spawned(self.child, self.link, self.streams);
         Container {
             id: request.id.clone(),
             bundle: record.bundle,
-            streams: StreamNames {
-                stdin: request.stdin.clone(),
-                stdout: request.stdout.clone(),
-                stderr: request.stderr.clone(),
-                terminal: request.terminal,
-            },
             cgroup,
-            child: self.child,
-            link: Mutex::new(Some(self.link)),
-            state: watch::Sender::new(State::Created),
-            hold: Mutex::new(hold),
-            outputs: Mutex::new(outputs),
-            terminal,
+            init: Arc::new(init),
+            execs: Mutex::default(),
             state_dir,
             hooks: self.hooks,
             log,
@@ -401,56 +386,12 @@ impl Made {
     }
 }
 
-/// The streams while init is spawned.
-enum GuestStreams {
-    Plain(Streams),
-    Terminal { pty: Pty, terminal: Terminal },
-}
-
-/// What the server keeps of them.
-struct ServerStreams {
-    hold: Option<OwnedFd>,
-    outputs: Vec<OwnedFd>,
-    terminal: Option<Terminal>,
-}
-
-impl GuestStreams {
-    fn open(plan: &Plan, request: &api::CreateTaskRequest) -> Result<Self, ServiceError> {
-        match plan.terminal {
-            None => Ok(GuestStreams::Plain(Streams::open(
-                &request.stdin,
-                &request.stdout,
-                &request.stderr,
-            )?)),
-            Some(size) => {
-                let pty = Pty::open(size)?;
-                let terminal = Terminal::new(&pty, &request.stdin, &request.stdout)?;
-                Ok(GuestStreams::Terminal { pty, terminal })
-            }
-        }
-    }
-
-    fn borrow(&self) -> [BorrowedFd<'_>; 3] {
-        match self {
-            GuestStreams::Plain(streams) => streams.borrow(),
-            GuestStreams::Terminal { pty, .. } => [pty.slave.as_fd(); 3],
-        }
-    }
-
-    /// Lets go of the guest's ends: a client waits for the last of them.
-    fn handed_over(self) -> ServerStreams {
-        match self {
-            GuestStreams::Plain(streams) => ServerStreams {
-                hold: streams.hold,
-                outputs: streams.outputs,
-                terminal: None,
-            },
-            GuestStreams::Terminal { terminal, .. } => ServerStreams {
-                hold: None,
-                outputs: Vec::new(),
-                terminal: Some(terminal),
-            },
-        }
+fn names(request: &api::CreateTaskRequest) -> StreamNames {
+    StreamNames {
+        stdin: request.stdin.clone(),
+        stdout: request.stdout.clone(),
+        stderr: request.stderr.clone(),
+        terminal: request.terminal,
     }
 }
 

@@ -15,8 +15,10 @@ mod events;
 pub(crate) mod hooks;
 mod lifetime;
 pub(crate) mod log;
+mod process;
 mod ready;
 mod service;
+mod streams;
 mod terminal;
 
 use std::fs::File;

@@ -23,10 +23,11 @@ use ttrpc::r#async::TtrpcContext;
 
 use super::abandon::{self, Abandon};
 use super::code::CodeStore;
-use super::container::{Container, lock};
+use super::container::Container;
 use super::create::Maker;
 use super::error::ServiceError;
 use super::events::Events;
+use super::process::{Process, lock};
 use crate::folder::STARTING;
 use crate::install;
 use crate::newcomers;
@@ -120,17 +121,15 @@ impl Service {
         }
     }
 
-    /// The container itself; a process that was executed in it has no place
-    /// here.
-    fn init(&self, id: &str, exec_id: &str) -> Result<Arc<Container>, ServiceError> {
+    /// A container and a process of it: init, where the second id is empty.
+    fn process(
+        &self,
+        id: &str,
+        exec_id: &str,
+    ) -> Result<(Arc<Container>, Arc<Process>), ServiceError> {
         let container = self.get(id)?;
-        if exec_id.is_empty() {
-            Ok(container)
-        } else {
-            Err(ServiceError::NotFound(format!(
-                "process does not exist {exec_id}"
-            )))
-        }
+        let process = container.process(exec_id)?;
+        Ok((container, process))
     }
 
     /// Ends the making of a container whose client has given up on it: Delete
@@ -279,8 +278,8 @@ impl Task for Tasks {
         _: &TtrpcContext,
         request: api::StartRequest,
     ) -> ttrpc::Result<api::StartResponse> {
-        let container = self.0.init(&request.id, &request.exec_id)?;
-        let pid = container.pid();
+        let (container, process) = self.0.process(&request.id, &request.exec_id)?;
+        let pid = process.pid();
         self.to_its_end(|service| async move { container.start(service.events()).await })
             .await?;
         Ok(api::StartResponse {
@@ -294,17 +293,17 @@ impl Task for Tasks {
         _: &TtrpcContext,
         request: api::StateRequest,
     ) -> ttrpc::Result<api::StateResponse> {
-        let container = self.0.init(&request.id, &request.exec_id)?;
-        let state = container.state();
+        let (container, process) = self.0.process(&request.id, &request.exec_id)?;
+        let state = process.state();
         let mut response = api::StateResponse {
             id: container.id.clone(),
             bundle: container.bundle.display().to_string(),
-            pid: container.pid(),
+            pid: process.pid(),
             status: EnumOrUnknown::new(status(state)),
-            stdin: container.streams.stdin.clone(),
-            stdout: container.streams.stdout.clone(),
-            stderr: container.streams.stderr.clone(),
-            terminal: container.streams.terminal,
+            stdin: process.streams.stdin.clone(),
+            stdout: process.streams.stdout.clone(),
+            stderr: process.streams.stderr.clone(),
+            terminal: process.streams.terminal,
             ..Default::default()
         };
         if let Some(exit) = state.exit() {
@@ -322,7 +321,7 @@ impl Task for Tasks {
         if request.exec_id.is_empty() {
             self.0.abandon(&request.id).await;
         }
-        let container = self.0.init(&request.id, &request.exec_id)?;
+        let (container, _) = self.0.process(&request.id, &request.exec_id)?;
         self.to_its_end(|service| async move { service.delete(&container).await })
             .await
     }
@@ -372,9 +371,8 @@ impl Task for Tasks {
     }
 
     async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> ttrpc::Result<Empty> {
-        self.0
-            .init(&request.id, &request.exec_id)?
-            .kill(request.signal)?;
+        let (container, process) = self.0.process(&request.id, &request.exec_id)?;
+        container.kill(&process, request.signal)?;
         Ok(Empty::new())
     }
 
@@ -398,7 +396,8 @@ impl Task for Tasks {
             width: side(request.width),
             height: side(request.height),
         };
-        self.0.init(&request.id, &request.exec_id)?.resize(size)?;
+        let (_, process) = self.0.process(&request.id, &request.exec_id)?;
+        process.resize(size)?;
         Ok(Empty::new())
     }
 
@@ -407,9 +406,9 @@ impl Task for Tasks {
         _: &TtrpcContext,
         request: api::CloseIORequest,
     ) -> ttrpc::Result<Empty> {
-        let container = self.0.init(&request.id, &request.exec_id)?;
+        let (_, process) = self.0.process(&request.id, &request.exec_id)?;
         if request.stdin {
-            container.close_stdin();
+            process.close_stdin();
         }
         Ok(Empty::new())
     }
@@ -431,7 +430,8 @@ impl Task for Tasks {
         _: &TtrpcContext,
         request: api::WaitRequest,
     ) -> ttrpc::Result<api::WaitResponse> {
-        let exit = self.0.init(&request.id, &request.exec_id)?.wait().await;
+        let (_, process) = self.0.process(&request.id, &request.exec_id)?;
+        let exit = process.wait().await;
         Ok(api::WaitResponse {
             exit_status: exit.status,
             exited_at: MessageField::some(timestamp(exit.at)),

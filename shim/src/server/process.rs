@@ -1,0 +1,226 @@
+//! A process of a container: its init, or one that is executed beside it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use trireme_container::link::{Link, ToInit};
+use trireme_container::process::{Child, kill_now};
+use trireme_container::{crash, stdio};
+use trireme_core::lifecycle::{Exit, Request, State};
+use trireme_core::plan::TerminalSize;
+
+use super::error::ServiceError;
+use super::log::TaskLog;
+use super::ready;
+use super::streams::{ServerStreams, StreamNames};
+use super::terminal::Terminal;
+
+/// How long a client may take to open and read the outputs of a process that
+/// has ended.
+const LATE_READER: Duration = Duration::from_millis(500);
+/// The pause between two looks at a FIFO.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// A process from its promise to its end.
+pub struct Process {
+    /// Its streams.
+    pub streams: StreamNames,
+    state: watch::Sender<State>,
+    body: OnceLock<Body>,
+}
+
+/// What there is of a process once it has been spawned.
+struct Body {
+    child: Child,
+    link: Mutex<Option<Link>>,
+    hold: Mutex<Option<OwnedFd>>,
+    outputs: Mutex<Vec<OwnedFd>>,
+    terminal: Option<Terminal>,
+}
+
+impl Process {
+    /// A process that has not been spawned.
+    pub fn new(streams: StreamNames) -> Self {
+        Process {
+            streams,
+            state: watch::Sender::new(State::Created),
+            body: OnceLock::new(),
+        }
+    }
+
+    /// Gives it the child that waits to be let run. Only the first counts.
+    pub fn spawned(&self, child: Child, link: Link, streams: ServerStreams) {
+        let body = Body {
+            child,
+            link: Mutex::new(Some(link)),
+            hold: Mutex::new(streams.hold),
+            outputs: Mutex::new(streams.outputs),
+            terminal: streams.terminal,
+        };
+        let _ = self.body.set(body);
+    }
+
+    /// Its pid in the server's pid namespace, or 0 before there is one.
+    pub fn pid(&self) -> u32 {
+        self.body
+            .get()
+            .map_or(0, |body| body.child.pid.unsigned_abs())
+    }
+
+    /// Where it is in its life.
+    pub fn state(&self) -> State {
+        *self.state.borrow()
+    }
+
+    /// Takes note of a request that was carried out.
+    pub fn has_done(&self, request: Request) {
+        self.state
+            .send_modify(|state| *state = state.after(request));
+    }
+
+    /// Takes note of its end, and tells everybody who waits.
+    pub fn has_ended(&self, exit: Exit) {
+        self.state.send_modify(|state| *state = state.ended(exit));
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&self) -> Exit {
+        let mut state = self.state.subscribe();
+        loop {
+            if let Some(exit) = state.borrow_and_update().exit() {
+                return exit;
+            }
+            // The sender lives as long as this process.
+            let _ = state.changed().await;
+        }
+    }
+
+    /// Lets it run.
+    pub fn start(&self) -> Result<(), ServiceError> {
+        let link = self.body.get().and_then(|body| lock(&body.link).take());
+        let sent = link.map(|link| link.send(&ToInit::Start, None));
+        if !matches!(sent, Some(Ok(()))) {
+            return Err(ServiceError::Setup(
+                "the container's init process is gone".into(),
+            ));
+        }
+        self.has_done(Request::Start);
+        Ok(())
+    }
+
+    /// Sends a signal, given by its number.
+    pub fn kill(&self, signal: i32) -> Result<(), ServiceError> {
+        self.state().allows(Request::Kill)?;
+        let sent = self
+            .body
+            .get()
+            .map_or(Ok(()), |body| body.child.kill(signal));
+        sent.map_err(|error| ServiceError::InvalidArgument(format!("signal {signal}: {error}")))
+    }
+
+    /// Ends it whatever its state; its end is reported on its own.
+    pub fn kill_now(&self) {
+        if let Some(body) = self.body.get() {
+            kill_now(body.child.pidfd.as_fd());
+        }
+    }
+
+    /// Lets standard input end.
+    pub fn close_stdin(&self) {
+        if let Some(body) = self.body.get() {
+            lock(&body.hold).take();
+        }
+    }
+
+    /// Resizes its terminal, if it has one.
+    pub fn resize(&self, size: TerminalSize) -> Result<(), ServiceError> {
+        match self.body.get().and_then(|body| body.terminal.as_ref()) {
+            Some(terminal) => Ok(stdio::resize(terminal.master(), size)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the output of its terminal has been moved.
+    pub async fn output_moved(&self) {
+        if let Some(terminal) = self.body.get().and_then(|body| body.terminal.as_ref()) {
+            terminal.finished().await;
+        }
+    }
+
+    /// Sees it to its end: reaps it and has its output read. Nobody is told.
+    pub async fn end(&self, log: &TaskLog) -> Exit {
+        let status = match self.body.get() {
+            Some(body) => ended(&body.child).await.unwrap_or_else(|error| {
+                log.warn(&format!("cannot wait for {}: {error}", self.pid()));
+                crate::delete::LOST
+            }),
+            None => crate::delete::LOST,
+        };
+        let exit = Exit {
+            status,
+            at: SystemTime::now(),
+        };
+        crash::step("after_exit");
+        if let Some(body) = self.body.get() {
+            if let Some(terminal) = &body.terminal {
+                terminal.drain().await;
+            }
+            let outputs = std::mem::take(&mut *lock(&body.outputs));
+            let_go(outputs).await;
+        }
+        self.close_stdin();
+        exit
+    }
+}
+
+/// Keeps what a guest has written until its client has opened the other end
+/// and read it. A client that is not there any more is not waited for long:
+/// the end of the output is part of the process's end.
+async fn let_go(outputs: Vec<OwnedFd>) {
+    let read = async {
+        while !outputs.iter().all(|fifo| stdio::is_drained(fifo.as_fd())) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let _ = tokio::time::timeout(LATE_READER, read).await;
+}
+
+/// Waits for the end of a child and reaps it.
+async fn ended(child: &Child) -> io::Result<u32> {
+    let pidfd = ready::of(child.pidfd.as_fd())?;
+    loop {
+        let mut ready = pidfd.readable().await?;
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        ready.clear_ready();
+    }
+}
+
+/// Ends a child and reaps it.
+pub(super) async fn reap(child: &Child) -> io::Result<u32> {
+    kill_now(child.pidfd.as_fd());
+    ended(child).await
+}
+
+/// Waits for a message on a link that does not block.
+pub(super) async fn receive<T: serde::de::DeserializeOwned>(
+    link: &AsyncFd<Link>,
+) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+    loop {
+        let mut ready = link.readable().await?;
+        match link.get_ref().receive() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+            other => return other,
+        }
+    }
+}
+
+/// A lock that a panic elsewhere does not take away: the process aborts then.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
