@@ -21,6 +21,11 @@ pub fn dist_bin() -> Result<PathBuf> {
     Ok(cache()?.join("dist/bin"))
 }
 
+/// The plugins of this build, as `make build` leaves them.
+pub fn dist_plugins() -> Result<PathBuf> {
+    Ok(cache()?.join("dist/lib/trireme/engines"))
+}
+
 /// The root of the checkout: of the package that cargo runs, or else of the one that this program
 /// was built from. Programs of two checkouts may share a target folder, and cargo does not tell
 /// them apart.

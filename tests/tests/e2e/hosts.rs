@@ -1,17 +1,21 @@
 //! The hosts of a run: private instances, up when first used, gone when the run is over, however
 //! it ends.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::Read;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, bail};
 use nix::sys::signal::{SigSet, Signal};
-use trireme_tests::host::{Instance, KINDS, Kind, containerd, life, one_for_each_containerd};
+use trireme_tests::engines::Engine;
+use trireme_tests::host::{
+    Instance, KINDS, Kind, containerd, install, life, one_for_each_containerd,
+};
 use trireme_tests::paths;
 
 use crate::cases::Needs;
-use crate::mode::CONFIG;
+use crate::mode::{self, PLUGINS};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trireme-host");
 const MARK: &str = "@e2e-";
@@ -64,7 +68,7 @@ impl Host {
             bail!("host {} did not come up", self.instance);
         }
         self.is_up = true;
-        self.write_config()?;
+        self.install()?;
         self.warm_up()?;
         if self.instance.kind.docker {
             self.warm_up_with("docker run --rm trireme.test/native:latest >/dev/null")?;
@@ -79,18 +83,44 @@ impl Host {
         Ok(())
     }
 
-    fn write_config(&self) -> Result<()> {
-        let script = "mkdir -p /etc/trireme && cat > /etc/trireme/config.toml";
+    /// Installs what the cases have beside what every host has: the engines that are plugins, and
+    /// a handler for each mode.
+    fn install(&self) -> Result<()> {
+        let kind = self.instance.kind.name;
+        let config = mode::config(kind);
+        self.write("/etc/trireme/config.toml", &mut config.as_bytes())?;
+        for engine in Engine::ALL.iter().filter(|engine| engine.is_on(kind)) {
+            if let Some(file) = engine.plugin() {
+                let built = paths::dist_plugins()?.join(file);
+                // Without a build, only the cases with runc can pass.
+                if built.exists() {
+                    self.write(&format!("{PLUGINS}/{file}"), &mut File::open(&built)?)?;
+                }
+            }
+        }
+        for handler in mode::handlers(kind) {
+            let link = format!("{}/containerd-shim-{handler}-v1", install::FOLDER);
+            let words = ["ln", "-sf", "containerd-shim-trireme-v1", &link];
+            if !self.command(&words).status()?.success() {
+                bail!("link {link} in {}", self.instance);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a file of the host, which need not see the files of the build.
+    fn write(&self, path: &str, from: &mut impl Read) -> Result<()> {
+        let script = format!("mkdir -p $(dirname {path}) && cat > {path}");
         let mut child = self
-            .command(&["sh", "-ec", script])
+            .command(&["sh", "-ec", &script])
             .stdin(Stdio::piped())
             .spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(CONFIG.as_bytes())?;
+            std::io::copy(from, &mut stdin)?;
         }
         match child.wait()?.success() {
             true => Ok(()),
-            false => bail!("write the configuration of {}", self.instance),
+            false => bail!("write {path} in {}", self.instance),
         }
     }
 

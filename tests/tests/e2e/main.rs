@@ -1,6 +1,7 @@
 //! Trireme under real containerds: every case on every host, with a server per pod and with one
 //! per node, and where a Linux program must behave the same, also with runc and the same guest
-//! built for Linux. The last says that it is the case that is right.
+//! built for Linux. The last says that it is the case that is right. What depends on the engine is
+//! tried on every engine, too.
 //!
 //! `cargo test --release -p trireme-tests --test e2e -- bookworm::per_node` runs a part.
 
@@ -12,9 +13,11 @@ mod test;
 
 use std::sync::Arc;
 
+use cases::Case;
 use hosts::Hosts;
 use libtest_mimic::{Arguments, Trial};
 use mode::Mode;
+use trireme_tests::engines::Engine;
 
 fn main() {
     Hosts::take_down_on_signals();
@@ -34,16 +37,36 @@ fn threads() -> usize {
 
 /// Hosts alternate, so that no thread waits for the host of another.
 fn trials(hosts: &Arc<Hosts>) -> Vec<Trial> {
+    let of_host = |index| {
+        let kind = hosts.kind(index);
+        let modes = Mode::on(kind, index).into_iter();
+        modes.flat_map(move |mode| cases_in(mode).map(move |case| (mode, case)))
+    };
+    let mut rest: Vec<_> = (0..hosts.count())
+        .map(|index| (index, of_host(index)))
+        .collect();
     let mut trials = Vec::new();
-    for mode in Mode::ALL {
-        for case in cases::all().filter(|case| mode.is_wasm() || case.native) {
-            for index in (0..hosts.count()).filter(|index| hosts.has(*index, case.needs)) {
-                let name = format!("{}::{}::{}", hosts.kind(index), mode.name(), case.name);
-                let hosts = Arc::clone(hosts);
-                let run = move || test::run(&hosts, index, mode, &case).map_err(Into::into);
-                trials.push(Trial::test(name, run));
-            }
-        }
+    while !rest.is_empty() {
+        rest.retain_mut(|(index, of_host)| {
+            let next = of_host.find(|(_, case)| hosts.has(*index, case.needs));
+            trials.extend(next.map(|(mode, case)| trial(hosts, *index, mode, case)));
+            next.is_some()
+        });
     }
     trials
+}
+
+fn cases_in(mode: Mode) -> impl Iterator<Item = Case> {
+    cases::all().filter(move |case| match mode.engine() {
+        Some(Engine::Wasmtime) => true,
+        Some(_) => case.each_engine,
+        None => case.native,
+    })
+}
+
+fn trial(hosts: &Arc<Hosts>, index: usize, mode: Mode, case: Case) -> Trial {
+    let name = format!("{}::{}::{}", hosts.kind(index), mode.name(), case.name);
+    let hosts = Arc::clone(hosts);
+    let run = move || test::run(&hosts, index, mode, &case).map_err(Into::into);
+    Trial::test(name, run)
 }

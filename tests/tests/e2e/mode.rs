@@ -1,24 +1,68 @@
 //! What runs the guest of a case.
 
+use std::fmt::Write as _;
+
+use trireme_tests::engines::Engine;
+
+use crate::cases::soak;
+
 /// A runtime and the form of the guests that it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Trireme, one server for each pod.
-    PerPod,
-    /// Trireme, one server for all pods.
-    PerNode,
+    /// Trireme with an engine and a sort of server.
+    Wasm(Engine, Server),
     /// runc and guests built for Linux.
     Runc,
 }
 
-impl Mode {
-    pub const ALL: [Self; 3] = [Self::PerPod, Self::PerNode, Self::Runc];
+/// How many pods a server of Trireme has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    PerPod,
+    PerNode,
+}
 
+impl Server {
+    const BOTH: [Self; 2] = [Self::PerPod, Self::PerNode];
+
+    /// Its name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
-            Self::PerPod => "per_pod",
-            Self::PerNode => "per_node",
-            Self::Runc => "runc",
+            Self::PerPod => "per-pod",
+            Self::PerNode => "per-node",
+        }
+    }
+}
+
+impl Mode {
+    /// The modes of one host of the run, which `position` tells from the others: both servers for
+    /// wasmtime; for every other engine one of them, in turns, which together are both. `make soak`
+    /// has all.
+    pub fn on(kind: &str, position: usize) -> Vec<Self> {
+        let mut modes = Vec::new();
+        for (number, engine) in Engine::ALL.iter().enumerate() {
+            if engine.is_on(kind) {
+                let all = soak() || *engine == Engine::Wasmtime;
+                let servers = Server::BOTH.into_iter().enumerate();
+                let chosen = servers.filter(|(turn, _)| all || (number + position) % 2 == *turn);
+                modes.extend(chosen.map(|(_, server)| Self::Wasm(*engine, server)));
+            }
+        }
+        modes.push(Self::Runc);
+        modes
+    }
+
+    /// The part of a trial's name. wasmtime, the default, is not told.
+    pub fn name(self) -> String {
+        match self {
+            Self::Wasm(engine, server) => {
+                let server = server.name().replace('-', "_");
+                match engine {
+                    Engine::Wasmtime => server,
+                    _ => format!("{}_{server}", engine.name()),
+                }
+            }
+            Self::Runc => "runc".into(),
         }
     }
 
@@ -26,19 +70,33 @@ impl Mode {
         self != Self::Runc
     }
 
+    /// The engine; none with runc.
+    pub fn engine(self) -> Option<Engine> {
+        match self {
+            Self::Wasm(engine, _) => Some(engine),
+            Self::Runc => None,
+        }
+    }
+
+    /// The server, per pod where Trireme does not run the guest.
+    pub fn server(self) -> Server {
+        match self {
+            Self::Wasm(_, server) => server,
+            Self::Runc => Server::PerPod,
+        }
+    }
+
     pub fn runtime(self) -> &'static str {
         match self {
-            Self::PerPod => "io.containerd.wasmtime.v1",
-            Self::PerNode => "io.containerd.wasm-node.v1",
+            Self::Wasm(engine, server) => runtime(engine, server, Patience::Usual),
             Self::Runc => "io.containerd.runc.v2",
         }
     }
 
-    /// The runtime whose handler gives a compiler little time; see [`CONFIG`].
+    /// The runtime whose handler gives a compiler little time.
     pub fn impatient_runtime(self) -> &'static str {
         match self {
-            Self::PerPod => "io.containerd.trireme.v1",
-            Self::PerNode => "io.containerd.wasm.v1",
+            Self::Wasm(engine, server) => runtime(engine, server, Patience::Little),
             Self::Runc => "io.containerd.runc.v2",
         }
     }
@@ -46,23 +104,93 @@ impl Mode {
     pub fn image(self) -> &'static str {
         match self {
             Self::Runc => "trireme.test/native:latest",
-            _ => "trireme.test/guests:latest",
+            Self::Wasm(..) => "trireme.test/guests:latest",
         }
     }
 }
 
-/// `/etc/trireme/config.toml` of the hosts: the defaults, but servers that leave at once, since
-/// they are looked for after each case, and two handlers with little patience.
-pub const CONFIG: &str = r#"
-[server]
-idle_timeout = "100ms"
+/// How long a handler gives a compiler.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Usual,
+    Little,
+}
 
-[handlers.trireme]
-engine = "wasmtime"
-limits = { compile_timeout = "2s" }
+fn runtime(engine: Engine, server: Server, patience: Patience) -> &'static str {
+    use Patience::{Little, Usual};
+    use Server::{PerNode, PerPod};
+    match (engine, server, patience) {
+        (Engine::Wasmtime, PerPod, Usual) => "io.containerd.wasmtime.v1",
+        (Engine::Wasmtime, PerNode, Usual) => "io.containerd.wasm-node.v1",
+        (Engine::Wasmtime, PerPod, Little) => "io.containerd.wasmtime-hasty.v1",
+        (Engine::Wasmtime, PerNode, Little) => "io.containerd.wasmtime-node-hasty.v1",
+        (Engine::Wasmer, PerPod, Usual) => "io.containerd.wasmer.v1",
+        (Engine::Wasmer, PerNode, Usual) => "io.containerd.wasmer-node.v1",
+        (Engine::Wasmer, PerPod, Little) => "io.containerd.wasmer-hasty.v1",
+        (Engine::Wasmer, PerNode, Little) => "io.containerd.wasmer-node-hasty.v1",
+        (Engine::Wasmi, PerPod, Usual) => "io.containerd.wasmi.v1",
+        (Engine::Wasmi, PerNode, Usual) => "io.containerd.wasmi-node.v1",
+        (Engine::Wasmi, PerPod, Little) => "io.containerd.wasmi-hasty.v1",
+        (Engine::Wasmi, PerNode, Little) => "io.containerd.wasmi-node-hasty.v1",
+    }
+}
 
-[handlers.wasm]
-engine = "wasmtime"
-server = "per-node"
-limits = { compile_timeout = "2s" }
-"#;
+fn handler(runtime: &str) -> &str {
+    runtime.split('.').nth(2).unwrap_or(runtime)
+}
+
+/// Where the hosts have their plugins.
+pub const PLUGINS: &str = "/opt/trireme/engines";
+
+/// The names under which the hosts of a kind must have the shim.
+pub fn handlers(kind: &str) -> impl Iterator<Item = &'static str> {
+    every_handler(kind).map(|(_, _, _, runtime)| handler(runtime))
+}
+
+fn every_handler(
+    kind: &str,
+) -> impl Iterator<Item = (Engine, Server, Patience, &'static str)> + use<> {
+    let engines: Vec<_> = Engine::ALL.iter().filter(|one| one.is_on(kind)).collect();
+    engines.into_iter().flat_map(|engine| {
+        Server::BOTH.into_iter().flat_map(|server| {
+            [Patience::Usual, Patience::Little].map(|patience| {
+                (
+                    *engine,
+                    server,
+                    patience,
+                    runtime(*engine, server, patience),
+                )
+            })
+        })
+    })
+}
+
+/// `/etc/trireme/config.toml` of the hosts without any plugin: the defaults, but servers that leave
+/// at once, since they are looked for after each case.
+pub const CONFIG: &str = "[server]\nidle_timeout = \"100ms\"\n";
+
+/// The same with every engine of the hosts of a kind, and two handlers with little patience for
+/// each.
+pub fn config(kind: &str) -> String {
+    let mut text = CONFIG.to_owned();
+    for engine in Engine::ALL.iter().filter(|engine| engine.is_on(kind)) {
+        if let Some(file) = engine.plugin() {
+            let _ = write!(
+                text,
+                "[engines.{}]\nplugin = \"{PLUGINS}/{file}\"\n",
+                engine.name()
+            );
+        }
+    }
+    for (engine, server, patience, runtime) in every_handler(kind) {
+        let (handler, engine, server) = (handler(runtime), engine.name(), server.name());
+        let _ = write!(
+            text,
+            "[handlers.{handler}]\nengine = \"{engine}\"\nserver = \"{server}\"\n"
+        );
+        if patience == Patience::Little {
+            text.push_str("limits = { compile_timeout = \"2s\" }\n");
+        }
+    }
+    text
+}

@@ -11,12 +11,17 @@ use crate::test::Test;
 cases! {
     as_with_runc: [],
     wasm: [
-        the_second_start_maps_cached_code,
-        a_flipped_bit_is_noticed_and_the_code_made_again,
-        twenty_first_starts_compile_once,
         a_full_disk_runs_uncached_with_a_warning,
         after_a_killed_compiler_the_next_one_compiles,
     ],
+    on_each_engine: {
+        as_with_runc: [],
+        wasm: [
+            the_second_start_maps_cached_code,
+            a_flipped_bit_is_noticed_and_the_code_made_again,
+            twenty_first_starts_compile_once,
+        ],
+    },
 }
 
 const CACHE: &str = "/var/lib/trireme/cache";

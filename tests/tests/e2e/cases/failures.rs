@@ -8,21 +8,28 @@ use crate::command::Output;
 use crate::test::Test;
 
 cases! {
-    as_with_runc: [a_missing_entry_point_is_named],
+    as_with_runc: [],
     wasm: [
-        a_trap_is_told_with_its_function,
-        a_load_out_of_bounds_is_told,
-        a_full_stack_is_told,
-        a_bad_magic_number_is_told,
-        an_empty_file_is_told,
-        a_truncated_module_is_told,
-        a_missing_import_is_named,
-        a_function_that_is_not_there_is_named,
-        a_library_is_not_started,
-        four_gigabytes_of_memory_harm_nobody,
-        a_compile_that_takes_too_long_is_ended,
         an_unknown_handler_is_told_which_there_are,
     ],
+    on_each_engine: {
+        as_with_runc: [
+            a_missing_entry_point_is_named,
+        ],
+        wasm: [
+            a_trap_is_told_with_its_function,
+            a_load_out_of_bounds_is_told,
+            a_full_stack_is_told,
+            a_bad_magic_number_is_told,
+            an_empty_file_is_told,
+            a_truncated_module_is_told,
+            a_missing_import_is_named,
+            a_function_that_is_not_there_is_named,
+            a_library_is_not_started,
+            four_gigabytes_of_memory_harm_nobody,
+            a_compile_that_takes_too_long_is_ended,
+        ],
+    },
 }
 
 /// All that a user sees of a failure, wherever it is shown.
@@ -47,7 +54,7 @@ fn traps(test: &Test<'_>, file: &str, words: &[&str]) -> Result<()> {
         output.stdout.is_empty(),
         "the message belongs on stderr: {output:?}"
     );
-    names(&output, &["wasmtime", file])?;
+    names(&output, &[test.engine(), file])?;
     names(&output, words)?;
     test.next_container_runs()
 }
@@ -85,19 +92,19 @@ fn an_empty_file_is_told(test: &Test<'_>) -> Result<()> {
 }
 
 fn a_truncated_module_is_told(test: &Test<'_>) -> Result<()> {
-    refused(test, "/truncated.wasm", &["wasmtime", "unexpected end"])
+    refused(test, "/truncated.wasm", &[test.engine(), "unexpected end"])
 }
 
 fn a_missing_import_is_named(test: &Test<'_>) -> Result<()> {
     refused(
         test,
         "/missing-import.wasm",
-        &["wasmtime", "harbour", "open_lock"],
+        &[test.engine(), "harbour", "open_lock"],
     )
 }
 
 fn a_function_that_is_not_there_is_named(test: &Test<'_>) -> Result<()> {
-    refused(test, "/tiny.wasm#mutiny", &["wasmtime", "mutiny"])
+    refused(test, "/tiny.wasm#mutiny", &[test.engine(), "mutiny"])
 }
 
 fn a_library_is_not_started(test: &Test<'_>) -> Result<()> {
@@ -119,7 +126,7 @@ fn a_compile_that_takes_too_long_is_ended(test: &Test<'_>) -> Result<()> {
         &[],
     )?;
     ensure!(output.code != 0, "it was compiled in time: {output:?}");
-    names(&output, &["wasmtime", "/slow.wasm", "compil", "2s"])?;
+    names(&output, &[test.engine(), "/slow.wasm", "compil", "2s"])?;
     test.next_container_runs()
 }
 

@@ -11,12 +11,17 @@ use crate::test::Test;
 cases! {
     as_with_runc: [],
     wasm: [
-        fifty_in_parallel_end_with_their_own_codes,
         many_in_a_row_end_with_their_own_codes,
         a_guest_that_idles_lives_on,
         containerd_comes_back_to_all_its_tasks,
         two_containers_of_a_pod_share_a_server,
     ],
+    on_each_engine: {
+        as_with_runc: [],
+        wasm: [
+            fifty_in_parallel_end_with_their_own_codes,
+        ],
+    },
 }
 
 /// Long enough for the counts below on a busy machine.

@@ -27,6 +27,8 @@ pub struct Case {
     pub name: &'static str,
     /// Whether the same holds for runc and the guest built for Linux.
     pub native: bool,
+    /// Whether it depends on the engine, so that every engine has to be tried.
+    pub each_engine: bool,
     /// What the host must have.
     pub needs: Needs,
     pub run: fn(&Test<'_>) -> Result<()>,
@@ -40,44 +42,80 @@ pub enum Needs {
     Cri,
 }
 
-/// Lists functions of a file as cases: those that hold for runc too, then those of wasm alone.
+/// Lists functions of a file as cases: those that hold for runc too, and those of wasm alone; and
+/// the same two for what depends on the engine.
 macro_rules! cases {
-    (as_with_runc: $native:tt, wasm: $wasm:tt $(,)?) => {
-        $crate::cases::cases! { needs: Nothing, as_with_runc: $native, wasm: $wasm }
-    };
-    (needs: $needs:ident, as_with_runc: [$($native:ident),* $(,)?], wasm: [$($wasm:ident),* $(,)?] $(,)?) => {
+    (
+        $(needs: $needs:ident,)?
+        as_with_runc: $native:tt,
+        wasm: $wasm:tt
+        $(, on_each_engine: { as_with_runc: $native_of_each:tt, wasm: $wasm_of_each:tt $(,)? })?
+        $(,)?
+    ) => {
         /// The cases of this file.
-        pub const CASES: &[$crate::cases::Case] = &[
-            $($crate::cases::Case { name: stringify!($native), native: true, needs: $crate::cases::Needs::$needs, run: $native },)*
-            $($crate::cases::Case { name: stringify!($wasm), native: false, needs: $crate::cases::Needs::$needs, run: $wasm },)*
-        ];
+        pub fn all() -> Vec<$crate::cases::Case> {
+            const NEEDS: $crate::cases::Needs = $crate::cases::needs!($($needs)?);
+            [
+                $crate::cases::list!(true, false, $native),
+                $crate::cases::list!(false, false, $wasm),
+                $(
+                    $crate::cases::list!(true, true, $native_of_each),
+                    $crate::cases::list!(false, true, $wasm_of_each),
+                )?
+            ]
+            .concat()
+        }
     };
 }
 use cases;
 
-/// Whether this is a run of `make soak`: whole counts, and moments of chance.
-fn soak() -> bool {
+macro_rules! list {
+    ($native:literal, $each_engine:literal, [$($run:ident),* $(,)?]) => {
+        vec![$($crate::cases::Case {
+            name: stringify!($run),
+            native: $native,
+            each_engine: $each_engine,
+            needs: NEEDS,
+            run: $run,
+        }),*]
+    };
+}
+use list;
+
+macro_rules! needs {
+    () => {
+        $crate::cases::Needs::Nothing
+    };
+    ($needs:ident) => {
+        $crate::cases::Needs::$needs
+    };
+}
+use needs;
+
+/// Whether this is a run of `make soak`: whole counts, every engine with both servers, and moments
+/// of chance.
+pub fn soak() -> bool {
     std::env::var_os("TRIREME_SOAK").is_some()
 }
 
 pub fn all() -> impl Iterator<Item = Case> {
     [
-        run::CASES,
-        task::CASES,
-        signals::CASES,
-        spec::CASES,
-        engines::CASES,
-        failures::CASES,
-        safety::CASES,
-        programs::CASES,
-        cache::CASES,
-        crashes::CASES,
-        load::CASES,
-        plugins::CASES,
-        pods::CASES,
-        docker::CASES,
-        if soak() { kills::CASES } else { &[] },
+        run::all(),
+        task::all(),
+        signals::all(),
+        spec::all(),
+        engines::all(),
+        failures::all(),
+        safety::all(),
+        programs::all(),
+        cache::all(),
+        crashes::all(),
+        load::all(),
+        plugins::all(),
+        pods::all(),
+        docker::all(),
+        if soak() { kills::all() } else { Vec::new() },
     ]
-    .concat()
     .into_iter()
+    .flatten()
 }

@@ -7,7 +7,7 @@ use trireme_tests::paths;
 
 use super::cases;
 use crate::command::{LIMIT, Output};
-use crate::mode::Mode;
+use crate::mode::CONFIG;
 use crate::test::Test;
 
 cases! {
@@ -18,8 +18,8 @@ cases! {
     ],
 }
 
-const PLUGIN: &str = "/opt/trireme/engines/libtrireme_wasmi.so";
-const RUNTIME: &str = "io.containerd.wasmi.v1";
+const PLUGIN: &str = "/opt/trireme/added/libtrireme_wasmi.so";
+const RUNTIME: &str = "io.containerd.added.v1";
 
 /// Writes the plugin of this build to its place in the host, which need not see the files of the
 /// build.
@@ -45,17 +45,15 @@ fn install(test: &Test<'_>) -> Result<()> {
 /// starts the shim.
 fn add(test: &Test<'_>) -> Result<()> {
     install(test)?;
-    let server = match test.mode {
-        Mode::PerNode => "per-node",
-        _ => "per-pod",
-    };
+    let server = test.mode.server().name();
     let script = format!(
-        "ln -sf containerd-shim-trireme-v1 /opt/trireme/bin/containerd-shim-wasmi-v1\n\
+        "ln -sf containerd-shim-trireme-v1 /opt/trireme/bin/containerd-shim-added-v1\n\
          cp /etc/trireme/config.toml /etc/trireme/config.before\n\
-         cat >> /etc/trireme/config.toml <<'END'\n\
+         cat > /etc/trireme/config.toml <<'END'\n\
+         {CONFIG}\
          [engines]\n\
          wasmi.plugin = \"{PLUGIN}\"\n\
-         [handlers.wasmi]\n\
+         [handlers.added]\n\
          engine = \"wasmi\"\n\
          server = \"{server}\"\n\
          END"
@@ -66,7 +64,7 @@ fn add(test: &Test<'_>) -> Result<()> {
 
 fn take_back(test: &Test<'_>) -> Result<()> {
     let script = "mv /etc/trireme/config.before /etc/trireme/config.toml\n\
-                  rm -r /opt/trireme/engines /opt/trireme/bin/containerd-shim-wasmi-v1";
+                  rm -r /opt/trireme/added /opt/trireme/bin/containerd-shim-added-v1";
     test.exec(&["sh", "-ec", script])?.expect(0)?;
     Ok(())
 }
@@ -132,7 +130,7 @@ fn a_plugin_that_cannot_be_used_is_refused_with_the_remedy(test: &Test<'_>) -> R
             test.exec(&["sh", "-ec", &harm])?.expect(0)?;
             let output = test.run_of(RUNTIME, test.mode.image(), &["/hello.wasm"])?;
             ensure!(output.code != 0, "{harm}: {output:?}");
-            names(&output, &["handler \"wasmi\"", "engine \"wasmi\"", PLUGIN])?;
+            names(&output, &["handler \"added\"", "engine \"wasmi\"", PLUGIN])?;
             names(&output, &words)?;
         }
         Ok(())

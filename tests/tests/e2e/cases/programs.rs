@@ -9,12 +9,17 @@ use crate::test::Test;
 cases! {
     as_with_runc: [],
     wasm: [
-        python_computes_and_ends_with_its_own_code,
-        python_reads_and_writes_files,
         a_go_program_runs,
-        a_c_program_lists_a_folder,
-        a_component_runs_from_every_platform,
     ],
+    on_each_engine: {
+        as_with_runc: [],
+        wasm: [
+            python_computes_and_ends_with_its_own_code,
+            python_reads_and_writes_files,
+            a_c_program_lists_a_folder,
+            a_component_runs_from_every_platform,
+        ],
+    },
 }
 
 fn python(test: &Test<'_>, flags: &[&str], script: &str) -> Result<crate::command::Output> {

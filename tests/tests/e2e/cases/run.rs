@@ -7,32 +7,37 @@ use crate::command::LIMIT;
 use crate::test::Test;
 
 cases! {
-    as_with_runc: [
-        output_is_the_guests_own,
-        exit_code_is_the_guests_own,
-        arguments_reach_the_guest,
-        environment_reaches_the_guest,
-        working_directory_is_the_one_asked_for,
-        stdin_reaches_the_guest_up_to_its_end,
-        stderr_is_apart_from_stdout,
-        a_terminal_is_a_terminal,
-        the_user_is_the_one_asked_for,
-        a_read_only_root_cannot_be_written,
-        a_writable_root_can_be_written,
-        a_mount_read_only_can_be_read_alone,
-        a_mount_can_be_written,
-        a_memory_limit_ends_the_guest,
-        the_hosts_network_is_shared_when_asked_for,
-        a_network_namespace_by_path_is_joined,
-    ],
+    as_with_runc: [],
     wasm: [
         every_platform_of_an_image_runs,
-        a_component_runs,
         text_is_refused_with_what_to_do,
-        a_go_program_runs,
-        python_runs,
-        a_function_by_name_runs,
     ],
+    on_each_engine: {
+        as_with_runc: [
+            output_is_the_guests_own,
+            exit_code_is_the_guests_own,
+            arguments_reach_the_guest,
+            environment_reaches_the_guest,
+            working_directory_is_the_one_asked_for,
+            stdin_reaches_the_guest_up_to_its_end,
+            stderr_is_apart_from_stdout,
+            a_terminal_is_a_terminal,
+            the_user_is_the_one_asked_for,
+            a_read_only_root_cannot_be_written,
+            a_writable_root_can_be_written,
+            a_mount_read_only_can_be_read_alone,
+            a_mount_can_be_written,
+            a_memory_limit_ends_the_guest,
+            the_hosts_network_is_shared_when_asked_for,
+            a_network_namespace_by_path_is_joined,
+        ],
+        wasm: [
+            a_component_runs,
+            a_go_program_runs,
+            python_runs,
+            a_function_by_name_runs,
+        ],
+    },
 }
 
 fn output_is_the_guests_own(test: &Test<'_>) -> Result<()> {

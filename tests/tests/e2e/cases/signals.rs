@@ -13,17 +13,23 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 
 cases! {
     as_with_runc: [
-        sigkill_ends_a_guest_in_a_loop,
-        sigkill_ends_a_guest_in_a_read,
         sigkill_before_start_leaves_nothing,
     ],
     wasm: [
-        sigterm_ends_a_guest_in_a_loop,
-        sigterm_ends_a_guest_in_a_read,
-        sigterm_ends_a_guest_asleep,
-        sigint_and_sighup_end_a_guest,
         sigterm_before_start_ends_the_task,
     ],
+    on_each_engine: {
+        as_with_runc: [
+            sigkill_ends_a_guest_in_a_loop,
+            sigkill_ends_a_guest_in_a_read,
+        ],
+        wasm: [
+            sigterm_ends_a_guest_in_a_loop,
+            sigterm_ends_a_guest_in_a_read,
+            sigterm_ends_a_guest_asleep,
+            sigint_and_sighup_end_a_guest,
+        ],
+    },
 }
 
 fn ends(test: &Test<'_>, guest: &[&str], said: &str, signal: &str, code: i32) -> Result<()> {

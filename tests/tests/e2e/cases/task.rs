@@ -9,19 +9,24 @@ use crate::test::Test;
 
 cases! {
     as_with_runc: [
-        a_detached_task_is_listed_with_its_pid,
-        ps_tells_the_first_process,
-        a_paused_task_stands_still_until_resumed,
-        metrics_tell_memory_and_processor_time,
-        attach_gets_the_output,
-        a_killed_task_is_stopped_and_can_be_deleted,
-        a_task_that_ended_by_itself_keeps_its_code,
         a_running_task_is_not_deleted,
         an_unknown_task_is_not_found,
         two_namespaces_may_use_one_id,
         ten_at_a_time_run,
     ],
     wasm: [],
+    on_each_engine: {
+        as_with_runc: [
+            a_detached_task_is_listed_with_its_pid,
+            ps_tells_the_first_process,
+            a_paused_task_stands_still_until_resumed,
+            metrics_tell_memory_and_processor_time,
+            attach_gets_the_output,
+            a_killed_task_is_stopped_and_can_be_deleted,
+            a_task_that_ended_by_itself_keeps_its_code,
+        ],
+        wasm: [],
+    },
 }
 
 fn a_detached_task_is_listed_with_its_pid(test: &Test<'_>) -> Result<()> {

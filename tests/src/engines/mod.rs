@@ -1,0 +1,45 @@
+//! The engines as the tests know them: where each is tried, and where each differs from the guest
+//! contract. What is listed here is checked by the end-to-end tests.
+
+pub mod differences;
+
+/// An engine that the tests try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// wasmtime, linked in. What it does is what the others are held against.
+    Wasmtime,
+    /// wasmer, linked in.
+    Wasmer,
+    /// wasmi, a plugin.
+    Wasmi,
+}
+
+impl Engine {
+    /// Every engine there is.
+    pub const ALL: &[Self] = &[Self::Wasmtime, Self::Wasmer, Self::Wasmi];
+
+    /// The name by which handlers select it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wasmtime => "wasmtime",
+            Self::Wasmer => "wasmer",
+            Self::Wasmi => "wasmi",
+        }
+    }
+
+    /// The file name of the plugin that holds it, in `lib/trireme/engines`; none if it is linked
+    /// in.
+    pub fn plugin(self) -> Option<&'static str> {
+        match self {
+            Self::Wasmtime | Self::Wasmer => None,
+            Self::Wasmi => Some("libtrireme_wasmi.so"),
+        }
+    }
+
+    /// Whether a host of this kind has what the engine needs.
+    pub fn is_on(self, _kind: &str) -> bool {
+        match self {
+            Self::Wasmtime | Self::Wasmer | Self::Wasmi => true,
+        }
+    }
+}
