@@ -8,13 +8,13 @@ ENGINES := $(CACHE)/dist/lib/trireme/engines
 CRASH := $(CACHE)/dist/crash/bin
 PREFIX ?= /usr/local
 TOOLS := $(CACHE)/tools
-HANDLERS := wasmtime wasmer wasm wasm-node
+HANDLERS := wasmtime wasmer wasmedge wasm wasm-node
 TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # The shim is run for every start and delete: no relocation, no dynamic linker.
 STATIC := -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--build-id
 # Engines that are plugins, a shared object each; the first of them are linked in too.
-BOTH := wasmtime
-PLUGINS := $(BOTH) wasmi
+BOTH := wasmtime wasmer
+PLUGINS := $(BOTH) wasmi wasmedge
 PROGRAMS := containerd-shim-trireme-v1 trireme-shim trireme-executor trireme
 
 .PHONY: help build build-crash install demo test lint bench soak hosts rust go apt clean

@@ -1,0 +1,97 @@
+//! WebAssembly to what stands in for precompiled code.
+
+use trireme_engine::{EngineError, Kind};
+use wasmparser::Parser;
+
+use crate::ffi::{self, AstModule, Configure};
+use crate::owned::Owned;
+use crate::{code, error, module};
+
+/// Validates with WasmEdge's own loader and validator.
+pub(crate) fn accepts(
+    configure: &Owned<Configure>,
+    wasm: &[u8],
+    kind: Kind,
+) -> Result<(), EngineError> {
+    let wasm = plain(wasm, kind)?;
+    parse(configure, &wasm).map(drop)
+}
+
+pub(crate) fn compile(
+    configure: &Owned<Configure>,
+    wasm: &[u8],
+    kind: Kind,
+) -> Result<Vec<u8>, EngineError> {
+    let wasm = plain(wasm, kind)?;
+    parse(configure, &wasm)?;
+    Ok(code::pack(&wasm))
+}
+
+/// A module as WasmEdge has read and validated it.
+pub(crate) fn parse(
+    configure: &Owned<Configure>,
+    wasm: &[u8],
+) -> Result<Owned<AstModule>, EngineError> {
+    let length = u32::try_from(wasm.len())
+        .map_err(|_| EngineError::Rejected("a module of 4 GiB or more".into()))?;
+    let bytes = ffi::Bytes {
+        length,
+        data: wasm.as_ptr(),
+    };
+    // SAFETY: all objects are made here, and the bytes outlive the calls.
+    unsafe {
+        let loader = Owned::new(
+            ffi::WasmEdge_LoaderCreate(configure.get()),
+            ffi::WasmEdge_LoaderDelete,
+            "loader",
+        )?;
+        let mut module = std::ptr::null_mut();
+        let parsed = ffi::WasmEdge_LoaderParseFromBytes(loader.get(), &raw mut module, bytes);
+        error::check(parsed).map_err(|failure| failure.rejected())?;
+        let module = Owned::new(module, ffi::WasmEdge_ASTModuleDelete, "module")?;
+        let validator = Owned::new(
+            ffi::WasmEdge_ValidatorCreate(configure.get()),
+            ffi::WasmEdge_ValidatorDelete,
+            "validator",
+        )?;
+        let valid = ffi::WasmEdge_ValidatorValidate(validator.get(), module.get());
+        error::check(valid).map_err(|failure| failure.rejected())?;
+        Ok(module)
+    }
+}
+
+/// The module alone, where it is one.
+fn plain(wasm: &[u8], kind: Kind) -> Result<Vec<u8>, EngineError> {
+    check_kind(wasm, kind)?;
+    let rejected =
+        |why: &str| EngineError::Rejected(format!("not a module that WasmEdge takes: {why}"));
+    module::without_native_code(wasm)
+        .map_err(|error| rejected(&error.to_string()))?
+        .ok_or_else(|| rejected("it is cut short"))
+}
+
+/// Refuses all but modules with a plainer reason than a parser gives.
+fn check_kind(wasm: &[u8], kind: Kind) -> Result<(), EngineError> {
+    let found = if Parser::is_core_wasm(wasm) {
+        Kind::Module
+    } else if Parser::is_component(wasm) {
+        Kind::Component
+    } else {
+        return Err(EngineError::Rejected(
+            "not WebAssembly: its header is unknown".into(),
+        ));
+    };
+    if found != kind {
+        return Err(EngineError::Rejected(format!(
+            "a WebAssembly {found}, not a {kind}"
+        )));
+    }
+    if found == Kind::Component {
+        return Err(EngineError::Rejected(
+            "a component, and WasmEdge takes modules only; use an engine that takes components, \
+             such as wasmtime"
+                .into(),
+        ));
+    }
+    Ok(())
+}

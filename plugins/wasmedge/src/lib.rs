@@ -1,0 +1,3 @@
+//! The WasmEdge engine as a plugin.
+
+trireme_plugin::export!(trireme_engine_wasmedge::ADAPTER);
