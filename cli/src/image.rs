@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use trireme_image::{Built, ExtraFile, Options, Platform, Program, Reference, build_archive};
+use trireme_image::{
+    Built, ExtraFile, Format, Options, Platform, Program, Reference, build_archive,
+};
 
 use crate::output;
 
@@ -30,6 +32,9 @@ pub struct Build {
     /// The archive to write, or `-` for standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// rootfs, or oci-artifact: the program as a layer of its own
+    #[arg(long, default_value_t)]
+    format: Format,
     /// wasi/wasm, wasi/wasm32 or linux/amd64
     #[arg(long, default_value_t)]
     platform: Platform,
@@ -94,6 +99,7 @@ impl Build {
             .map(|(host, guest)| extra(host, guest))
             .collect();
         Ok(Options {
+            format: self.format,
             platform: self.platform,
             cmd: self.cmd.clone(),
             env: self.env.clone(),

@@ -33,6 +33,12 @@ pub enum FromInit {
         /// What the server may know it by.
         identity: Option<FileIdentity>,
     },
+    /// The entry point names no file of the container's tree. Init goes on when
+    /// it is told of another.
+    Missing {
+        /// What to say if there is none.
+        message: String,
+    },
     /// Everything is set up; the guest waits to be started.
     Ready,
     /// It cannot be set up.
@@ -47,6 +53,13 @@ pub enum FromInit {
 pub enum ToInit {
     /// The hooks that had to run first have run.
     Proceed,
+    /// The program was found elsewhere; its code follows.
+    Elsewhere {
+        /// Module or component.
+        kind: Kind,
+        /// What it is called there.
+        title: Option<String>,
+    },
     /// The precompiled code is the descriptor that comes along.
     Code,
     /// Let the guest run.

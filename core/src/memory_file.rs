@@ -31,21 +31,55 @@ pub fn sealed_json<T: Serialize>(name: &str, value: &T) -> io::Result<File> {
 ///
 /// When the kernel has no memory to give.
 pub fn sealed(name: &str, bytes: &[u8], pages: Pages) -> io::Result<File> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let wanted = match pages {
-        Pages::Data => MemfdFlags::NOEXEC_SEAL,
-        Pages::Code => MemfdFlags::EXEC,
-    };
-    // Before Linux 6.3 there is no such flag, and every memory file can be
-    // mapped as code.
-    let fd = rustix::fs::memfd_create(name, flags | wanted)
-        .or_else(|_| rustix::fs::memfd_create(name, flags))?;
-    let mut file = File::from(fd);
+    let mut file = Unsealed::new(name, pages)?;
     file.write_all(bytes)?;
-    file.rewind()?;
-    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&file, seals)?;
-    Ok(file)
+    file.seal()
+}
+
+/// A file that is still written to.
+#[derive(Debug)]
+pub struct Unsealed(File);
+
+impl Unsealed {
+    /// An empty one. `name` is for `/proc` alone.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has no memory to give.
+    pub fn new(name: &str, pages: Pages) -> io::Result<Self> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let wanted = match pages {
+            Pages::Data => MemfdFlags::NOEXEC_SEAL,
+            Pages::Code => MemfdFlags::EXEC,
+        };
+        // Before Linux 6.3 there is no such flag, and every memory file can be
+        // mapped as code.
+        let fd = rustix::fs::memfd_create(name, flags | wanted)
+            .or_else(|_| rustix::fs::memfd_create(name, flags))?;
+        Ok(Unsealed(File::from(fd)))
+    }
+
+    /// The file from its beginning, for good.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn seal(mut self) -> io::Result<File> {
+        self.0.rewind()?;
+        let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        rustix::fs::fcntl_add_seals(&self.0, seals)?;
+        Ok(self.0)
+    }
+}
+
+impl Write for Unsealed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 #[cfg(test)]

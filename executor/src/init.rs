@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use anyhow::{Context, Result, anyhow};
 use rustix::fs::{CWD, Mode, OFlags};
 use trireme_container::init::{
-    self as container, credentials, namespaces, program, rootfs, signals,
+    self as container, InitError, credentials, namespaces, program, rootfs, signals,
 };
 use trireme_container::link::{FromInit, InitOrder, Link, ToInit};
 use trireme_container::process::{LINK_FD, PLAN_FD};
@@ -78,7 +78,7 @@ fn prepare(link: &Link, mut order: File) -> Result<Prepared> {
         .context("cannot read the container's plan")?;
     drop(order);
     let InitOrder {
-        plan,
+        mut plan,
         cgroup,
         hooks,
     } = serde_json::from_slice(&text).context("the container's plan is not understood")?;
@@ -93,16 +93,7 @@ fn prepare(link: &Link, mut order: File) -> Result<Prepared> {
         link.send(&FromInit::Built, None)?;
         expect(link, &ToInit::Proceed)?;
     }
-    let program = program::open(&tree, &plan)?;
-    let kind = program.kind;
-    link.send(
-        &FromInit::Program {
-            kind,
-            identity: program.identity,
-        },
-        Some(program.file.as_fd()),
-    )?;
-    drop(program);
+    let found = look_up(link, &tree, &plan)?;
     // While the server looks for the code, or has it compiled.
     deadline::report_to_server();
     let engine = engines::create(&plan.engine)?;
@@ -110,6 +101,10 @@ fn prepare(link: &Link, mut order: File) -> Result<Prepared> {
     let home = home(&tree, &plan);
     container::is_alone()?;
     tree.enter(plan.root.read_only)?;
+    let kind = match found {
+        Some(kind) => kind,
+        None => elsewhere(link, &mut plan)?,
+    };
     let code = expect(link, &ToInit::Code)?.context("the server sent no code")?;
     credentials::drop_all(&plan)?;
     let guest = guest_of(&plan, home)?;
@@ -123,6 +118,42 @@ fn prepare(link: &Link, mut order: File) -> Result<Prepared> {
         guest,
         plan,
     })
+}
+
+/// Sends the program of the tree to the server: its kind, or `None` where the
+/// tree has none.
+fn look_up(link: &Link, tree: &rootfs::Tree, plan: &Plan) -> Result<Option<Kind>> {
+    match program::open(tree, plan) {
+        Ok(found) => {
+            let message = FromInit::Program {
+                kind: found.kind,
+                identity: found.identity,
+            };
+            link.send(&message, Some(found.file.as_fd()))?;
+            Ok(Some(found.kind))
+        }
+        Err(error @ (InitError::Missing { .. } | InitError::NoEntry)) => {
+            let message = error.to_string();
+            link.send(&FromInit::Missing { message }, None)?;
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits until the server has found the program, and takes its name for a
+/// command that names none.
+fn elsewhere(link: &Link, plan: &mut Plan) -> Result<Kind> {
+    match link.receive::<ToInit>()? {
+        Some((ToInit::Elsewhere { kind, title }, _)) => {
+            if let Some(title) = title.filter(|_| plan.entry.path.trim_matches('/').is_empty()) {
+                plan.entry.path = title;
+            }
+            Ok(kind)
+        }
+        Some((message, _)) => Err(anyhow!("unexpected message of the server: {message:?}")),
+        None => Err(anyhow!("the server is gone")),
+    }
 }
 
 /// A failure to load, with all that names it.
@@ -167,8 +198,9 @@ fn guest_of(plan: &Plan, home: String) -> Result<Guest> {
         env.push(("HOME".to_owned(), home));
     }
     let mut args = plan.args.clone();
-    if let Some(first) = args.first_mut() {
-        first.clone_from(&plan.entry.path);
+    match args.first_mut() {
+        Some(first) => first.clone_from(&plan.entry.path),
+        None => args.push(plan.entry.path.clone()),
     }
     Ok(Guest {
         world: World::Command,

@@ -10,8 +10,9 @@ use std::io::Write;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::artifact::{MODULE_TYPES, TITLE};
 use crate::layer::{layer, write_tar};
-use crate::options::{ImageError, Options, Platform, Program};
+use crate::options::{Format, ImageError, Options, Platform, Program, place};
 use crate::reference::Reference;
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -45,8 +46,13 @@ pub fn build_archive(
     options.check()?;
     let entrypoint = format!("/{}", program.place()?);
     let mut blobs = Blobs::default();
-    let layer = blobs.add(LAYER, layer(program, options)?);
+    let layer = match options.format {
+        Format::Rootfs => blobs.add(LAYER, layer(program, options)?),
+        Format::OciArtifact => module(&mut blobs, program, options)?,
+    };
     let config = Config::new(&entrypoint, options, &layer.digest);
+    // The configuration's type is that of images for artifacts too: clients
+    // refuse to run what has another (containerd `pkg/oci/spec_opts.go`).
     let config = blobs.add(CONFIG, json(&config));
     let manifest = Manifest {
         schema_version: 2,
@@ -59,6 +65,24 @@ pub fn build_archive(
     let index = json(&index(manifest, reference, options.platform));
     blobs.write(&index, out)?;
     Ok(Built { digest, entrypoint })
+}
+
+/// The program as a layer of its own, under the name that the entry point has
+/// for it.
+fn module(
+    blobs: &mut Blobs,
+    program: &Program<'_>,
+    options: &Options,
+) -> Result<Descriptor, ImageError> {
+    if let Some(dir) = &options.working_dir {
+        place(dir)?;
+    }
+    let layer = blobs.add(MODULE_TYPES[0], program.wasm.to_owned());
+    let annotations = BTreeMap::from([(TITLE, program.place()?)]);
+    Ok(Descriptor {
+        annotations: Some(annotations),
+        ..layer
+    })
 }
 
 /// The blobs of an archive by their path in it.
@@ -194,7 +218,7 @@ struct Execution<'a> {
 struct Rootfs<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
-    diff_ids: [&'a str; 1],
+    diff_ids: Vec<&'a str>,
 }
 
 impl<'a> Config<'a> {
@@ -211,7 +235,11 @@ impl<'a> Config<'a> {
             },
             rootfs: Rootfs {
                 kind: "layers",
-                diff_ids: [layer],
+                // Nothing of an artifact is a part of the root file system.
+                diff_ids: match options.format {
+                    Format::Rootfs => vec![layer],
+                    Format::OciArtifact => Vec::new(),
+                },
             },
         }
     }

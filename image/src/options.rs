@@ -24,6 +24,15 @@ pub enum ImageError {
     /// A platform other than those an image can be built for.
     #[error("unknown platform \"{0}\"; it can be: wasi/wasm, wasi/wasm32, linux/amd64")]
     Platform(String),
+    /// A format that there is none of.
+    #[error("unknown format \"{0}\"; it can be: rootfs, oci-artifact")]
+    Format(String),
+    /// Further files for an image without a root file system.
+    #[error(
+        "\"{0}\" cannot be in an OCI artifact, which holds the program and no other file; build \
+         the image with the format rootfs, or mount the file when it is run"
+    )]
+    FileInArtifact(String),
     /// A path that is not a place in the image.
     #[error(
         "\"{0}\" is not a place in the image; write an absolute path without \".\", \"..\" or \
@@ -132,9 +141,41 @@ impl FromStr for Platform {
     }
 }
 
+/// How an image holds its program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// In a root file system, which every client unpacks.
+    #[default]
+    Rootfs,
+    /// As a layer of its own, which no client unpacks.
+    OciArtifact,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Format::Rootfs => "rootfs",
+            Format::OciArtifact => "oci-artifact",
+        })
+    }
+}
+
+impl FromStr for Format {
+    type Err = ImageError;
+
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        [Format::Rootfs, Format::OciArtifact]
+            .into_iter()
+            .find(|format| format.to_string() == text)
+            .ok_or_else(|| ImageError::Format(text.to_owned()))
+    }
+}
+
 /// What an image holds besides its program.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// How it holds its program.
+    pub format: Format,
     /// The platform it says it is for.
     pub platform: Platform,
     /// Arguments where the container gives none.
@@ -150,9 +191,14 @@ pub struct Options {
 impl Options {
     pub(crate) fn check(&self) -> Result<(), ImageError> {
         let wrong = |env: &&String| env.split_once('=').is_none_or(|(name, _)| name.is_empty());
-        match self.env.iter().find(wrong) {
-            Some(env) => Err(ImageError::Env(env.clone())),
-            None => Ok(()),
+        if let Some(env) = self.env.iter().find(wrong) {
+            return Err(ImageError::Env(env.clone()));
+        }
+        match self.files.first() {
+            Some(file) if self.format == Format::OciArtifact => {
+                Err(ImageError::FileInArtifact(file.guest.clone()))
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -10,7 +10,9 @@ use std::io::Read;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use trireme_image::{Built, ExtraFile, ImageError, Options, Platform, Program, build_archive};
+use trireme_image::{
+    Built, ExtraFile, Format, ImageError, Options, Platform, Program, build_archive,
+};
 
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -279,5 +281,62 @@ fn a_platform_is_read_as_it_is_written() {
     assert_eq!(
         error,
         "unknown platform \"linux/arm64\"; it can be: wasi/wasm, wasi/wasm32, linux/amd64"
+    );
+}
+
+#[test]
+fn an_artifact_is_its_program_and_nothing_more() {
+    let options = Options {
+        format: Format::OciArtifact,
+        env: vec!["LANG=C".into()],
+        working_dir: Some("/work".into()),
+        ..Options::default()
+    };
+    let (built, archive) = build("hello", MODULE, &options).unwrap();
+    assert_eq!(built.entrypoint, "/hello.wasm");
+    let files = untar(&archive);
+    let blob = |descriptor: &Value| {
+        let digest = descriptor["digest"].as_str().unwrap().replace(':', "/");
+        files[&format!("blobs/{digest}")].1.clone()
+    };
+    let index: Value = serde_json::from_slice(&files["index.json"].1).unwrap();
+    let manifest: Value = serde_json::from_slice(&blob(&index["manifests"][0])).unwrap();
+    let layers = manifest["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 1);
+    assert_eq!(layers[0]["mediaType"], "application/wasm");
+    assert_eq!(
+        layers[0]["annotations"],
+        json!({ "org.opencontainers.image.title": "hello.wasm" })
+    );
+    assert_eq!(blob(&layers[0]), MODULE);
+    let config: Value = serde_json::from_slice(&blob(&manifest["config"])).unwrap();
+    assert_eq!(
+        config["config"],
+        json!({ "Env": ["LANG=C"], "Entrypoint": ["/hello.wasm"], "WorkingDir": "/work" })
+    );
+    assert_eq!(
+        config["rootfs"],
+        json!({ "type": "layers", "diff_ids": [] })
+    );
+}
+
+#[test]
+fn an_artifact_has_no_further_files() {
+    let options = Options {
+        format: Format::OciArtifact,
+        files: vec![file("/etc/more")],
+        ..Options::default()
+    };
+    let error = error(&options);
+    assert!(
+        error.starts_with("\"/etc/more\" cannot be in an OCI artifact"),
+        "{error}"
+    );
+    assert!(
+        "squashfs"
+            .parse::<Format>()
+            .unwrap_err()
+            .to_string()
+            .contains("oci-artifact")
     );
 }

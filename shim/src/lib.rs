@@ -9,6 +9,8 @@ pub mod args;
 #[cfg(feature = "server")]
 pub mod cleanup;
 pub mod delete;
+#[cfg(feature = "server")]
+pub mod fetch;
 pub mod folder;
 pub mod info;
 pub mod install;

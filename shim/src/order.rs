@@ -20,6 +20,8 @@ pub struct Order {
     pub dir: PathBuf,
     /// The path of its socket.
     pub socket: PathBuf,
+    /// The address of containerd's gRPC socket.
+    pub containerd: String,
     /// The address of containerd's ttrpc socket, for events.
     pub events: String,
     /// The namespace in containerd.

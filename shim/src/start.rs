@@ -82,6 +82,7 @@ fn order(args: &Args, input: &Input, bundle: &Path) -> Result<Order> {
     Ok(Order {
         dir: Path::new(RUN).join(&key),
         socket: sockets.join(&key),
+        containerd: args.address.clone(),
         events: events_address(args, input),
         namespace: args.namespace.clone(),
         mode: selected.handler.server,

@@ -10,3 +10,5 @@ pub mod paths;
 pub mod process;
 #[cfg(feature = "protocol")]
 pub mod protocol;
+#[cfg(feature = "guests")]
+pub mod registry;

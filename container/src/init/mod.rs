@@ -47,6 +47,19 @@ pub enum InitError {
         /// What is wrong, in the words of `strerror(3)`.
         reason: String,
     },
+    /// The entry point names nothing in the container's tree, with the wording
+    /// of [`InitError::Entry`]. It may be in the image all the same: where that
+    /// is an OCI artifact, its programs are in no tree.
+    #[error("exec: \"{path}\": {reason}")]
+    Missing {
+        /// The entry point as the specification has it.
+        path: String,
+        /// What is wrong, in the words of `strerror(3)`.
+        reason: String,
+    },
+    /// There is no entry point; an OCI artifact may hold the only program.
+    #[error("the container's specification has no process.args; let the command name the program")]
+    NoEntry,
     /// The entry point is a file that this engine does not run.
     #[error(
         "{path}: {found}; handler \"{handler}\" runs WebAssembly with engine \"{engine}\": {remedy}"

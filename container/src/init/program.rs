@@ -34,9 +34,16 @@ pub struct Program {
 ///
 /// # Errors
 ///
-/// When there is no such file, or it is no WebAssembly.
+/// [`InitError::Missing`] or [`InitError::NoEntry`] when it names no file;
+/// others when the file cannot be read or is no WebAssembly.
 pub fn open(tree: &Tree, plan: &Plan) -> Result<Program, InitError> {
     let name = plan.entry.path.as_str();
+    if plan.args.is_empty() {
+        return Err(InitError::NoEntry);
+    }
+    if names_the_root(name) {
+        return Err(missing(name, Errno::ISDIR));
+    }
     let file = find(tree.root(), plan)?;
     let refused = |reason: io::Error| InitError::Entry {
         path: name.to_owned(),
@@ -82,11 +89,25 @@ fn find(root: BorrowedFd<'_>, plan: &Plan) -> Result<File, InitError> {
             Err(error) => denied = Some(error),
         }
     }
-    let reason = reason_of(&denied.unwrap_or(Errno::NOENT).into());
-    Err(InitError::Entry {
-        path: name.to_owned(),
-        reason,
+    Err(match denied {
+        None => missing(name, Errno::NOENT),
+        Some(error) => InitError::Entry {
+            path: name.to_owned(),
+            reason: reason_of(&error.into()),
+        },
     })
+}
+
+/// As commands do that mean the image's only program.
+fn names_the_root(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte == b'/')
+}
+
+fn missing(name: &str, error: Errno) -> InitError {
+    InitError::Missing {
+        path: name.to_owned(),
+        reason: reason_of(&error.into()),
+    }
 }
 
 fn candidates(plan: &Plan) -> Vec<PathBuf> {

@@ -94,9 +94,10 @@ pub struct Plan {
     pub id: String,
     /// The engine.
     pub engine: EngineChoice,
-    /// The program in the container's tree.
+    /// The program in the container's tree, or in its image where that is an
+    /// OCI artifact; `/` where there are no arguments.
     pub entry: EntryPoint,
-    /// Arguments, the program's name first.
+    /// Arguments, the program's name first; the specification may give none.
     pub args: Vec<String>,
     /// Environment, names unique.
     pub env: Vec<(String, String)>,
@@ -178,7 +179,8 @@ impl Plan {
             .ok_or(PlanError::Missing("process"))?;
         let linux = spec.linux().clone().unwrap_or_default();
         let args = process.args().clone().unwrap_or_default();
-        let first = args.first().ok_or(PlanError::Missing("process.args"))?;
+        // Whether the image holds a program all the same shows later.
+        let first = args.first().map_or("/", String::as_str);
         let entry = EntryPoint::parse(first).map_err(|error| PlanError::Invalid {
             what: "process.args",
             reason: error.to_string(),

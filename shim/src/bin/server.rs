@@ -1,11 +1,12 @@
-//! `trireme-shim`: the server behind `containerd-shim-<handler>-v1`, and the
-//! one who cleans up after a server that is gone.
+//! `trireme-shim`: the server behind `containerd-shim-<handler>-v1`, the one who
+//! cleans up after a server that is gone, and the one who fetches programs for
+//! it that are layers of their images.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use trireme_core::message;
-use trireme_shim::{cleanup, server};
+use trireme_shim::{cleanup, fetch, server};
 
 fn main() -> ExitCode {
     // Half-done work is worse than none: containerd cleans up after a server
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let result = match (args.next().as_deref(), args.next()) {
         (Some("server"), None) => server::main(),
+        (Some("fetch"), None) => fetch::main(),
         (Some("cleanup"), Some(bundle)) => cleanup::main(Path::new(&bundle)),
         (Some("--version" | "-v"), None) => {
             println!("trireme-shim {}", env!("CARGO_PKG_VERSION"));

@@ -55,6 +55,8 @@ pub struct Program<'a> {
     pub kind: Kind,
     /// What it is known by.
     pub identity: Option<FileIdentity>,
+    /// The SHA-256 by which a content store has it, in hexadecimal.
+    pub sha256: Option<&'a str>,
     /// The cgroup that its compiler runs in.
     pub cgroup: &'a Cgroup,
     /// Its name in the container, for messages.
@@ -95,10 +97,14 @@ impl CodeStore {
         result.ok_or_else(given_up)?
     }
 
-    /// The code of a file that was seen since boot.
+    /// The code of a file that was seen since boot, or whose digest somebody
+    /// vouches for.
     async fn known(&self, program: &Program<'_>, context: &str) -> Option<File> {
-        let identity = program.identity.as_ref()?;
-        let key = self.index.find(identity, context)?;
+        let key = match (program.sha256, &program.identity) {
+            (Some(wasm), _) => self.key(wasm).ok()?,
+            (None, Some(identity)) => self.index.find(identity, context)?,
+            (None, None) => return None,
+        };
         self.find(&key, program.log).await
     }
 

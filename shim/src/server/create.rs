@@ -19,6 +19,7 @@ use trireme_core::spec::{self, oci};
 use super::abandon::Abandoned;
 use super::code::{CodeStore, Program};
 use super::container::{Container, remove_cgroup};
+use super::elsewhere::{self, Found};
 use super::error::ServiceError;
 use super::hooks::Hooks;
 use super::log::TaskLog;
@@ -294,6 +295,7 @@ impl Maker {
                         file,
                         kind,
                         identity,
+                        sha256: None,
                         cgroup: &site.record.cgroups[1],
                         name: &plan.entry.path,
                         log: &site.log,
@@ -301,6 +303,10 @@ impl Maker {
                     };
                     let code = self.code.code(program).await?;
                     say(link, &ToInit::Code, Some(code.as_fd()))?;
+                }
+                Some((FromInit::Missing { message }, _)) if !has_code => {
+                    has_code = true;
+                    self.find_elsewhere(plan, site, init, message).await?;
                 }
                 Some((FromInit::Ready, _)) => return Ok(()),
                 Some((FromInit::Failed { message }, _)) => {
@@ -314,6 +320,35 @@ impl Maker {
                 None => return Err(self.lost(site, child).await),
             }
         }
+    }
+
+    /// Gives init a program that is not in the container's tree, or fails with
+    /// init's message.
+    async fn find_elsewhere(
+        &self,
+        plan: &Plan,
+        site: &Site,
+        init: &Init<'_>,
+        message: String,
+    ) -> Result<(), ServiceError> {
+        let search = elsewhere::find(&self.order, plan, &site.log);
+        let found = init.abandoned.or(search).await.ok_or_else(given_up)??;
+        let Found { module, file } = found.ok_or(ServiceError::Setup(message))?;
+        let title = module.title;
+        let kind = module.kind;
+        say(init.link, &ToInit::Elsewhere { kind, title }, None)?;
+        let program = Program {
+            file,
+            kind,
+            identity: None,
+            sha256: module.sha256.as_deref(),
+            cgroup: &site.record.cgroups[1],
+            name: &module.origin,
+            log: &site.log,
+            abandoned: init.abandoned,
+        };
+        let code = self.code.code(program).await?;
+        say(init.link, &ToInit::Code, Some(code.as_fd()))
     }
 
     /// Why init ended without a word.

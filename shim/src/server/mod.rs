@@ -10,6 +10,7 @@ mod aside;
 mod code;
 mod container;
 mod create;
+mod elsewhere;
 mod error;
 mod events;
 pub(crate) mod hooks;

@@ -2,6 +2,8 @@
 
 pub mod bootstrap;
 #[cfg(feature = "server")]
+pub(crate) mod containerd;
+#[cfg(feature = "server")]
 pub mod events;
 pub mod options;
 #[cfg(feature = "server")]

@@ -185,6 +185,7 @@ fn order(folder: &Path) -> Result<Order> {
     Ok(Order {
         dir: folder.join("server"),
         socket: folder.join("server.sock"),
+        containerd: folder.join("containerd.sock").display().to_string(),
         events: folder.join("events.sock").display().to_string(),
         namespace: "default".into(),
         mode: ServerMode::PerPod,

@@ -3,6 +3,7 @@
 //! Sources are in `tests/guests/`. What is built from them is kept in the cache folder under the
 //! digest of all that goes in, so that a second build costs a look at the sources.
 
+mod artifacts;
 mod compile;
 mod downloads;
 mod images;
@@ -19,7 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::paths;
 
 /// Builds all guests and images unless that is done, and returns their folder: programs in
-/// `wasm/` and `native/`, archives in `images/`.
+/// `wasm/` and `native/`, archives in `images/` and `artifacts/`.
 pub fn build() -> Result<PathBuf> {
     let all = paths::cache()?.join("guests");
     let folder = all.join(digest()?);
@@ -44,14 +45,15 @@ pub fn build() -> Result<PathBuf> {
 }
 
 fn build_into(folder: &Path) -> Result<()> {
-    for name in ["wasm", "native", "images"] {
+    for name in ["wasm", "native", "images", "artifacts"] {
         let part = folder.join(name);
         fs::create_dir_all(&part).with_context(|| format!("create {}", part.display()))?;
     }
     compile::all(&sources(), folder)?;
     fs::write(folder.join("wasm/slow.wasm"), slow::module())?;
     fs::copy(downloads::python()?, folder.join("wasm/python.wasm")).context("copy CPython")?;
-    images::all(folder)
+    images::all(folder)?;
+    artifacts::all(folder)
 }
 
 fn sources() -> PathBuf {

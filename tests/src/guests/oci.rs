@@ -56,13 +56,13 @@ impl Layer {
     fn to_tar(&self) -> Result<Vec<u8>> {
         let mut tar = Builder::new(Vec::new());
         for (path, node) in &self.0 {
-            append(&mut tar, path, node).with_context(|| format!("add {path} to a layer"))?;
+            append_node(&mut tar, path, node).with_context(|| format!("add {path} to a layer"))?;
         }
         Ok(tar.into_inner()?)
     }
 }
 
-fn append<W: std::io::Write>(tar: &mut Builder<W>, path: &str, node: &Node) -> Result<()> {
+fn append_node<W: std::io::Write>(tar: &mut Builder<W>, path: &str, node: &Node) -> Result<()> {
     let mut header = Header::new_gnu();
     header.set_mtime(0);
     header.set_mode(0o755);
@@ -113,31 +113,27 @@ pub fn write(file: &Path, name: &str, layer: &Layer, config: Value) -> Result<()
     manifest["platform"] = json!({ "architecture": "amd64", "os": "linux" });
     manifest["annotations"] = json!({ "io.containerd.image.name": name });
     let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
-    let file = |bytes| Node::File { bytes, mode: 0o644 };
-    append(&mut tar, "index.json", &file(to_bytes(&index)))?;
-    append(
-        &mut tar,
-        "oci-layout",
-        &file(br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
-    )?;
+    append(&mut tar, "index.json", &to_bytes(&index))?;
+    append(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     tar.finish().context("finish the archive")
 }
 
-fn blob(tar: &mut Builder<File>, media_type: &str, bytes: &[u8]) -> Result<Value> {
+/// Adds a file to an archive.
+pub fn append(tar: &mut Builder<File>, path: &str, bytes: &[u8]) -> Result<()> {
+    let bytes = bytes.to_vec();
+    append_node(tar, path, &Node::File { bytes, mode: 0o644 })
+}
+
+/// Adds a blob to an archive and returns its descriptor.
+pub fn blob(tar: &mut Builder<File>, media_type: &str, bytes: &[u8]) -> Result<Value> {
     let digest = digest(bytes);
     let path = format!("blobs/{}", digest.replace(':', "/"));
-    append(
-        tar,
-        &path,
-        &Node::File {
-            bytes: bytes.to_vec(),
-            mode: 0o644,
-        },
-    )?;
+    append(tar, &path, bytes)?;
     Ok(json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() }))
 }
 
-fn to_bytes(value: &Value) -> Vec<u8> {
+/// A document as it is written.
+pub fn to_bytes(value: &Value) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 

@@ -151,8 +151,13 @@ impl Host {
     }
 
     fn images(&self) -> Result<std::path::PathBuf> {
+        Ok(self.guests()?.join("images"))
+    }
+
+    /// The folder with all that was built for guests.
+    pub fn guests(&self) -> Result<std::path::PathBuf> {
         let note = std::fs::read_to_string(self.instance.state()?.join("images.imported"))?;
-        Ok(std::path::Path::new(&note).join("images"))
+        Ok(note.into())
     }
 }
 

@@ -15,7 +15,7 @@ const CLEAN_LIMIT: Duration = Duration::from_secs(10);
 
 /// A case at work.
 pub struct Test<'a> {
-    host: &'a Host,
+    pub host: &'a Host,
     pub mode: Mode,
     /// The id of the case's container; a second one gets a suffix.
     pub id: String,

@@ -5,6 +5,7 @@ mod crashes;
 mod docker;
 mod engines;
 mod failures;
+mod images;
 mod kills;
 mod load;
 mod plugins;
@@ -113,6 +114,10 @@ pub fn all() -> impl Iterator<Item = Case> {
         load::all(),
         plugins::all(),
         pods::all(),
+        images::all(),
+        images::fetch::all(),
+        images::docker::all(),
+        images::cri::all(),
         docker::all(),
         if soak() { kills::all() } else { Vec::new() },
     ]
