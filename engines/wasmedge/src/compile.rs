@@ -67,7 +67,7 @@ fn plain(wasm: &[u8], kind: Kind) -> Result<Vec<u8>, EngineError> {
         |why: &str| EngineError::Rejected(format!("not a module that WasmEdge takes: {why}"));
     module::without_native_code(wasm)
         .map_err(|error| rejected(&error.to_string()))?
-        .ok_or_else(|| rejected("it is cut short"))
+        .ok_or_else(|| rejected("unexpected end"))
 }
 
 /// Refuses all but modules with a plainer reason than a parser gives.

@@ -118,19 +118,25 @@ fn check_imports(outline: &Outline, wasi: &Wasi) -> Result<(), EngineError> {
                        addresses";
             return Err(missing(module, name, why));
         }
-        let function = find(wasi.instance(), name)
-            .filter(|_| module == wasi::MODULE)
-            .ok_or_else(|| missing(module, name, &unknown))?;
-        // SAFETY: the function is one of the instance's, which lives.
-        let fits = ty
-            .as_ref()
-            .is_some_and(|ty| unsafe { has_type(function, ty) });
-        if !fits {
+        if module != wasi::MODULE || find(wasi.instance(), name).is_none() {
+            return Err(missing(module, name, &unknown));
+        }
+        if !ty.as_ref().is_some_and(|ty| provides(wasi, name, ty)) {
             let why = "does not fit: WasmEdge has it with another type";
             return Err(missing(module, name, why));
         }
     }
     Ok(())
+}
+
+/// Whether an import of this type is resolved: as what it is called, or as the
+/// newer form of the same name (`Executor::instantiate` of imports).
+fn provides(wasi: &Wasi, name: &str, ty: &FuncType) -> bool {
+    [name.to_owned(), format!("{name}_v2")]
+        .iter()
+        .filter_map(|name| find(wasi.instance(), name))
+        // SAFETY: the function is one of the instance's, which lives.
+        .any(|function| unsafe { has_type(function, ty) })
 }
 
 /// A function that an instance exports.

@@ -35,6 +35,8 @@ impl Program for Loaded {
             Ok(wasi) => wasi,
             Err(why) => return Outcome::Internal(why),
         };
+        // WasmEdge has opened the directories itself.
+        drop(guest);
         match self.call(&wasi) {
             Ok(()) => Outcome::Exit(0),
             Err(failure) => failure.outcome(self.code.module(), || wasi.exit_code()),

@@ -79,6 +79,10 @@ pub(crate) fn configuration(
     for (key, proposal) in PROPOSALS {
         set(&made, key, *proposal, settings.bool(key))?;
     }
+    // Its loader takes the instructions of both for either.
+    if settings.bool("reference-types") && !settings.bool("bulk-memory") {
+        return Err(needed("bulk-memory"));
+    }
     // SAFETY: the configuration lives.
     unsafe {
         ffi::WasmEdge_ConfigureSetRunMode(made.get(), ffi::INTERPRETER);
@@ -106,10 +110,15 @@ fn set(
         }
         ffi::WasmEdge_ConfigureHasProposal(configure.get(), proposal)
     };
-    if is_on == on {
-        return Ok(());
+    match is_on == on {
+        true => Ok(()),
+        false => Err(needed(key)),
     }
-    Err(EngineError::Settings(format!(
-        "{key} = {on}: another proposal that is on needs it; switch that off too"
-    )))
+}
+
+/// A proposal cannot be switched off.
+fn needed(key: &str) -> EngineError {
+    EngineError::Settings(format!(
+        "{key} = false: another proposal that is on needs it; switch that off too"
+    ))
 }

@@ -107,6 +107,35 @@ pub const DIFFERENCES: &[Difference] = &[
         instead: "Code is copied into each guest's memory, not mapped.",
         reference: "wasmi 2.0, crates/wasmi/src/module/mod.rs: `Module::new` takes bytes alone",
     },
+    Difference {
+        engine: Engine::WasmEdge,
+        check: "a_component_runs",
+        seen: "WasmEdge takes modules only",
+        instead: "Components are refused.",
+        reference: "WasmEdge 0.17.1, enum.inc: `ComponentNotImplInstantiate`",
+    },
+    Difference {
+        engine: Engine::WasmEdge,
+        check: "a_component_runs_from_every_platform",
+        seen: "WasmEdge takes modules only",
+        instead: "Components are refused.",
+        reference: "WasmEdge 0.17.1, enum.inc: `ComponentNotImplInstantiate`",
+    },
+    Difference {
+        engine: Engine::WasmEdge,
+        check: "a_full_stack_is_told",
+        seen: "ended with 137",
+        instead: "The stack is not bounded: recursion without end takes memory, until the container's \
+                  limit ends the guest.",
+        reference: "https://github.com/WasmEdge/WasmEdge/issues/2079",
+    },
+    Difference {
+        engine: Engine::WasmEdge,
+        check: "a_compile_that_takes_too_long_is_ended",
+        seen: "it was compiled in time",
+        instead: "Nothing is compiled ahead of time: modules are interpreted.",
+        reference: "docs/decisions/0013-wasmedge.md",
+    },
 ];
 
 /// The line of a check on an engine, if there is one.

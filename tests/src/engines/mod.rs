@@ -12,11 +12,13 @@ pub enum Engine {
     Wasmer,
     /// wasmi, a plugin.
     Wasmi,
+    /// WasmEdge, a plugin, where its library can be loaded.
+    WasmEdge,
 }
 
 impl Engine {
     /// Every engine there is.
-    pub const ALL: &[Self] = &[Self::Wasmtime, Self::Wasmer, Self::Wasmi];
+    pub const ALL: &[Self] = &[Self::Wasmtime, Self::Wasmer, Self::Wasmi, Self::WasmEdge];
 
     /// The name by which handlers select it.
     pub fn name(self) -> &'static str {
@@ -24,6 +26,7 @@ impl Engine {
             Self::Wasmtime => "wasmtime",
             Self::Wasmer => "wasmer",
             Self::Wasmi => "wasmi",
+            Self::WasmEdge => "wasmedge",
         }
     }
 
@@ -33,13 +36,16 @@ impl Engine {
         match self {
             Self::Wasmtime | Self::Wasmer => None,
             Self::Wasmi => Some("libtrireme_wasmi.so"),
+            Self::WasmEdge => Some("libtrireme_wasmedge.so"),
         }
     }
 
     /// Whether a host of this kind has what the engine needs.
-    pub fn is_on(self, _kind: &str) -> bool {
+    pub fn is_on(self, kind: &str) -> bool {
         match self {
             Self::Wasmtime | Self::Wasmer | Self::Wasmi => true,
+            // libwasmedge 0.17 of Debian needs its libc.
+            Self::WasmEdge => kind.starts_with("forky"),
         }
     }
 }

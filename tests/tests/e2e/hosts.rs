@@ -9,9 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Result, bail};
 use nix::sys::signal::{SigSet, Signal};
 use trireme_tests::engines::Engine;
-use trireme_tests::host::{
-    Instance, KINDS, Kind, containerd, install, life, one_for_each_containerd,
-};
+use trireme_tests::host::{Instance, KINDS, Kind, containerd, install, life};
 use trireme_tests::paths;
 
 use crate::cases::Needs;
@@ -109,7 +107,7 @@ impl Host {
     }
 
     /// Writes a file of the host, which need not see the files of the build.
-    fn write(&self, path: &str, from: &mut impl Read) -> Result<()> {
+    pub fn write(&self, path: &str, from: &mut impl Read) -> Result<()> {
         let script = format!("mkdir -p $(dirname {path}) && cat > {path}");
         let mut child = self
             .command(&["sh", "-ec", &script])
@@ -175,11 +173,7 @@ impl Hosts {
                 is_up: false,
             })
         };
-        Self(
-            one_for_each_containerd()
-                .map(|kind| host(kind.name))
-                .collect(),
-        )
+        Self(KINDS.iter().map(|kind| host(kind.name)).collect())
     }
 
     pub fn count(&self) -> usize {
@@ -196,11 +190,12 @@ impl Hosts {
             Needs::Nothing => true,
             Needs::Docker => self.kind_of(index).docker,
             Needs::Cri => self.kind_of(index).cri,
+            Needs::OldLibc => !Engine::WasmEdge.is_on(self.kind(index)),
         }
     }
 
     fn kind_of(&self, index: usize) -> &'static Kind {
-        one_for_each_containerd().nth(index).unwrap_or(&KINDS[0])
+        &KINDS[index]
     }
 
     /// The host for one case alone, brought up if it is not.

@@ -77,6 +77,16 @@ impl Test<'_> {
         self.mode.engine().map_or("no engine", Engine::name)
     }
 
+    /// Whether the host has Docker.
+    pub fn has_docker(&self) -> bool {
+        self.host.instance.kind.docker
+    }
+
+    /// Writes a file of the host.
+    pub fn write(&self, path: &str, from: &mut impl std::io::Read) -> Result<()> {
+        self.host.write(path, from)
+    }
+
     /// Ends containerd as `kill -9` does.
     pub fn kill_containerd(&self) -> Result<()> {
         self.host.act("--stop-containerd")

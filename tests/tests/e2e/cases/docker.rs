@@ -25,8 +25,6 @@ cases! {
         docker_ends_a_guest_beyond_its_memory,
         docker_limits_reach_the_cgroup,
         docker_updates_limits,
-        docker_keeps_logs,
-        docker_kill_ends_a_guest,
         docker_wait_tells_the_code,
         docker_pauses_and_resumes,
         docker_top_lists_the_guest,
@@ -38,10 +36,17 @@ cases! {
         docker_publishes_a_port,
         docker_containers_are_found_by_name,
     ],
-    wasm: [
-        docker_runs_every_platform_of_an_image,
-        docker_stop_ends_a_guest_at_once,
-    ],
+    wasm: [],
+    on_each_engine: {
+        as_with_runc: [
+            docker_keeps_logs,
+            docker_kill_ends_a_guest,
+        ],
+        wasm: [
+            docker_runs_every_platform_of_an_image,
+            docker_stop_ends_a_guest_at_once,
+        ],
+    },
 }
 
 fn docker_runs_every_platform_of_an_image(test: &Test<'_>) -> Result<()> {

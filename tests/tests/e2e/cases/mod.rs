@@ -16,6 +16,7 @@ mod safety;
 mod signals;
 mod spec;
 mod task;
+mod wasmedge;
 
 use anyhow::Result;
 
@@ -41,6 +42,8 @@ pub enum Needs {
     Nothing,
     Docker,
     Cri,
+    /// A C library that is too old for libwasmedge.
+    OldLibc,
 }
 
 /// Lists functions of a file as cases: those that hold for runc too, and those of wasm alone; and
@@ -119,6 +122,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         images::docker::all(),
         images::cri::all(),
         docker::all(),
+        wasmedge::all(),
         if soak() { kills::all() } else { Vec::new() },
     ]
     .into_iter()

@@ -1,0 +1,246 @@
+//! What is WasmEdge's own, beyond the suite that every adapter passes.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::Path;
+
+use trireme_engine::{
+    Adapter, Directory, Engine, EngineError, Guest, Kind, Limits, Outcome, Program, Rights,
+    SettingValue, Settings,
+};
+
+/// For each proposal, a module that needs it and nothing newer.
+const PROPOSALS: &[(&str, &str)] = &[
+    (
+        "bulk-memory",
+        "(memory 1) (func (memory.fill (i32.const 0) (i32.const 0) (i32.const 1)))",
+    ),
+    ("exceptions", "(tag $e) (func (throw $e))"),
+    (
+        "extended-const",
+        "(global i32 (i32.add (i32.const 1) (i32.const 2)))",
+    ),
+    (
+        "function-references",
+        "(type $f (func)) (func (param (ref $f)) (call_ref $f (local.get 0)))",
+    ),
+    ("gc", "(type (struct (field i32)))"),
+    ("memory64", "(memory i64 1)"),
+    ("multi-memory", "(memory 1) (memory 1)"),
+    (
+        "multi-value",
+        "(func (result i32 i32) (i32.const 0) (i32.const 1))",
+    ),
+    ("reference-types", "(table 1 externref)"),
+    (
+        "relaxed-simd",
+        "(func (param v128) (result v128) (i32x4.relaxed_trunc_f32x4_s (local.get 0)))",
+    ),
+    ("simd", "(func (drop (v128.const i32x4 0 0 0 0)))"),
+    ("tail-call", "(func $f (return_call $f))"),
+    (
+        "threads",
+        "(memory 1) (func (drop (i32.atomic.load (i32.const 0))))",
+    ),
+];
+
+/// Proposals that others need, which are switched off with them.
+const NEEDED_BY: &[(&str, &[&str])] = &[
+    (
+        "bulk-memory",
+        &["reference-types", "function-references", "gc"],
+    ),
+    ("function-references", &["gc"]),
+    ("reference-types", &["function-references", "gc"]),
+];
+
+const HELLO: &str = r#"(module (func (export "_start")))"#;
+
+fn adapter() -> &'static dyn Adapter {
+    let program = std::env::current_exe().expect("the path of this program");
+    let plugin = program.with_file_name("libtrireme_wasmedge.so");
+    trireme_plugin::host::open(&plugin).expect("the plugin")
+}
+
+fn engine(off: &[&str]) -> Result<Box<dyn Engine>, EngineError> {
+    let given: BTreeMap<_, _> = off
+        .iter()
+        .map(|key| ((*key).to_owned(), SettingValue::Bool(false)))
+        .collect();
+    let adapter = adapter();
+    let settings = Settings::check(adapter.info().settings, &given).expect("declared settings");
+    adapter.create(&settings, &Limits::default())
+}
+
+fn load(text: &str, path: &Path) -> Result<Box<dyn Program>, EngineError> {
+    let engine = engine(&[])?;
+    let wasm = wat::parse_str(text).expect("text");
+    fs::write(path, engine.compile(&wasm, Kind::Module)?).expect("a file");
+    // SAFETY: the code is of this build, and the file is written once.
+    unsafe { engine.load(File::open(path).expect("a file"), Kind::Module, None) }
+}
+
+fn refusal(text: &str) -> String {
+    let dir = tempfile::tempdir().expect("a directory");
+    match load(text, &dir.path().join("code")).err() {
+        Some(EngineError::Link(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn outcome(text: &str, guest: Guest) -> Outcome {
+    let dir = tempfile::tempdir().expect("a directory");
+    let program = load(text, &dir.path().join("code"));
+    program.expect("a program").run(guest)
+}
+
+#[test]
+fn a_proposal_is_taken_when_it_is_on_and_refused_when_it_is_off() {
+    let declared: Vec<_> = adapter().info().settings.iter().map(|s| s.key).collect();
+    assert_eq!(
+        declared,
+        PROPOSALS.iter().map(|(key, _)| *key).collect::<Vec<_>>()
+    );
+    for (key, fields) in PROPOSALS {
+        taken(&*engine(&[]).expect(key), key, fields, true);
+        let mut off = vec![*key];
+        off.extend(
+            NEEDED_BY
+                .iter()
+                .filter(|(needed, _)| needed == key)
+                .flat_map(|(_, by)| *by),
+        );
+        taken(&*engine(&off).expect(key), key, fields, false);
+    }
+}
+
+fn taken(engine: &dyn Engine, key: &str, fields: &str, on: bool) {
+    let wasm = wat::parse_str(format!("(module {fields})")).expect(key);
+    match engine.compile(&wasm, Kind::Module) {
+        Ok(_) => assert!(on, "{key} = false: it is taken"),
+        Err(EngineError::Rejected(why)) => assert!(!on, "{key} = true: {why}"),
+        Err(error) => panic!("{key} = {on}: {error}"),
+    }
+}
+
+#[test]
+fn a_proposal_that_another_needs_is_not_switched_off_alone() {
+    for (key, _) in NEEDED_BY {
+        let Err(EngineError::Settings(why)) = engine(&[key]) else {
+            panic!("{key}")
+        };
+        assert!(why.contains(key), "{why}");
+    }
+}
+
+/// A module may come with code that WasmEdge compiled ahead of time: native
+/// code of the image's choice.
+#[test]
+fn native_code_of_a_module_is_left_out() {
+    let plain = wat::parse_str(HELLO).expect("text");
+    let with = r#"(module (@custom "wasmedge" "native") (func (export "_start")))"#;
+    let with = wat::parse_str(with).expect("text");
+    assert_ne!(plain, with);
+    let engine = engine(&[]).expect("an engine");
+    let code = |wasm: &[u8]| engine.compile(wasm, Kind::Module).expect("code");
+    assert_eq!(code(&plain), code(&with));
+}
+
+#[test]
+fn sockets_need_the_network_and_names_are_not_looked_up() {
+    let lookup = r#"(module
+        (import "wasi_snapshot_preview1" "sock_getaddrinfo"
+          (func (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")))"#;
+    assert!(refusal(lookup).contains("libraries of the container's image"));
+    let socket = r#"(module
+        (import "wasi_snapshot_preview1" "sock_open"
+          (func (param i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")))"#;
+    for (network, wanted) in [(true, Some(Outcome::Exit(0))), (false, None)] {
+        let mut guest = Guest::command("guest");
+        guest.network = network;
+        match (outcome(socket, guest), wanted) {
+            (seen, Some(wanted)) => assert_eq!(seen, wanted),
+            (Outcome::Link(why), None) => assert!(why.contains("network"), "{why}"),
+            (seen, None) => panic!("{seen:?}"),
+        }
+    }
+}
+
+/// As WASI 0.1 has it, and as WasmEdge had it before.
+#[test]
+fn sock_accept_comes_with_two_and_with_three_parameters() {
+    for parameters in ["i32 i32", "i32 i32 i32"] {
+        let text = format!(
+            r#"(module
+                (import "wasi_snapshot_preview1" "sock_accept"
+                  (func (param {parameters}) (result i32)))
+                (memory (export "memory") 1)
+                (func (export "_start")))"#
+        );
+        assert_eq!(outcome(&text, Guest::command("guest")), Outcome::Exit(0));
+    }
+}
+
+#[test]
+fn an_import_of_another_type_is_refused_at_load() {
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "proc_exit" (func (param i64)))
+        (memory (export "memory") 1)
+        (func (export "_start")))"#;
+    assert!(refusal(text).contains("proc_exit"));
+}
+
+/// The guest ends with the number of the first directory that is not where it
+/// belongs.
+#[test]
+fn directories_are_found_in_their_order() {
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "fd_prestat_dir_name"
+          (func $name (param i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "_start") (local $n i32)
+          (loop $next
+            (if (call $name (i32.add (local.get $n) (i32.const 3)) (i32.const 0) (i32.const 1))
+              (then (call $exit (i32.add (local.get $n) (i32.const 100)))))
+            (if (i32.ne (i32.load8_u (i32.const 0)) (i32.add (local.get $n) (i32.const 97)))
+              (then (call $exit (i32.add (local.get $n) (i32.const 1)))))
+            (local.set $n (i32.add (local.get $n) (i32.const 1)))
+            (br_if $next (i32.lt_u (local.get $n) (i32.const 6))))))"#;
+    let tree = tempfile::tempdir().expect("a directory");
+    let directory = |name: &str| {
+        let path = tree.path().join(name);
+        fs::create_dir(&path).expect("a directory");
+        Directory {
+            dir: File::open(path).expect("a directory"),
+            name: name.into(),
+            rights: Rights::ReadWrite,
+        }
+    };
+    let mut guest = Guest::command("guest");
+    guest.directories = ["a", "b", "c", "d", "e", "f"].map(directory).into();
+    assert_eq!(outcome(text, guest), Outcome::Exit(0));
+}
+
+#[test]
+fn an_uncaught_exception_is_a_trap_that_says_so() {
+    let throw = r#"(module (tag $e) (func $fly (export "_start") (throw $e)))"#;
+    let outcome = outcome(throw, Guest::command("guest"));
+    let Outcome::Trap(why) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(why.contains("exception"), "{why}");
+}
+
+#[test]
+fn no_thread_is_started() {
+    let text = r#"(module
+        (import "wasi" "thread-spawn" (func (param i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")))"#;
+    assert!(refusal(text).contains("thread-spawn"));
+}
