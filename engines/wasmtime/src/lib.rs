@@ -11,6 +11,7 @@ mod error;
 mod files;
 mod limits;
 mod load;
+mod names;
 mod run;
 mod settings;
 mod stdio;

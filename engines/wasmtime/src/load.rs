@@ -13,7 +13,7 @@ use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView, p2};
 
 use crate::limits::Limiter;
 use crate::run::{ComponentEntry, ComponentProgram, ModuleProgram};
-use crate::{Machine, code, files};
+use crate::{Machine, code, files, names};
 
 /// Bytes of a WebAssembly page.
 const PAGE: u64 = 65536;
@@ -32,6 +32,8 @@ pub(crate) struct ComponentHost {
     pub(crate) wasi: WasiCtx,
     pub(crate) table: ResourceTable,
     pub(crate) limiter: Limiter,
+    /// Whether names may be looked up.
+    pub(crate) network: bool,
 }
 
 impl WasiView for ComponentHost {
@@ -133,6 +135,7 @@ fn component_linker(engine: &Engine) -> Result<ComponentLinker, Error> {
     let mut linker = ComponentLinker::new(engine);
     p2::add_to_linker_async(&mut linker)?;
     files::shadow(&mut linker)?;
+    names::shadow(&mut linker)?;
     Ok(linker)
 }
 

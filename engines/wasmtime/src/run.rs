@@ -67,6 +67,7 @@ impl Program for ModuleProgram {
 
 impl Program for ComponentProgram {
     fn run(self: Box<Self>, guest: Guest) -> Outcome {
+        let network = guest.network;
         in_runtime(async {
             let wasi = match wasi(guest, Preview::P2) {
                 Ok(mut builder) => builder.build(),
@@ -77,6 +78,7 @@ impl Program for ComponentProgram {
                 wasi,
                 table,
                 limiter: Limiter::new(&self.limits),
+                network,
             };
             let mut store = Store::new(self.entry.engine(), host);
             store.limiter(|host| &mut host.limiter);
@@ -160,8 +162,7 @@ fn wasi(guest: Guest, level: Preview) -> Result<WasiCtxBuilder, Outcome> {
         .stderr(Output::stderr(level))
         .allow_tcp(guest.network)
         .allow_udp(guest.network)
-        // getaddrinfo would read files of the container's image and load
-        // libraries that these name.
+        // By the C library; `names` looks them up for components.
         .allow_ip_name_lookup(false);
     if guest.network {
         builder.inherit_network();

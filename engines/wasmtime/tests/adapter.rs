@@ -218,6 +218,36 @@ fn code_of_either_kind_runs_from_a_mapping_of_its_file() {
 }
 
 #[test]
+fn a_guest_without_the_network_gets_neither_sockets_nor_names() {
+    const NETWORK: &str = include_str!("network.wat");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("code");
+    for (network, entry, other) in [(true, "allowed", "denied"), (false, "denied", "allowed")] {
+        for (entry, is_so) in [(entry, true), (other, false)] {
+            let engine = default_engine();
+            let program = load(
+                &*engine,
+                &*engine,
+                NETWORK,
+                Kind::Component,
+                Some(entry),
+                &path,
+            );
+            let guest = Guest {
+                network,
+                ..Guest::command("network")
+            };
+            let outcome = program.unwrap_or_else(|error| panic!("{error}")).run(guest);
+            assert_eq!(
+                matches!(outcome, Outcome::Exit(0)),
+                is_so,
+                "network = {network}, {entry}: {outcome:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_shared_memory_is_rejected_also_within_a_component() {
     let engine = default_engine();
     for (kind, text) in [

@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
 };
-use wit_component::ComponentEncoder;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
 
 use crate::host::packages;
 
@@ -57,7 +58,9 @@ pub fn all(sources: &Path, folder: &Path) -> Result<()> {
         &sources.join("nss/libnss_hostile.c"),
         &native.join("libnss_hostile.so.2"),
     )?;
-    component(&wasm.join("hello.wasm"), &wasm.join("hello-component.wasm"))?;
+    let hello = fs::read(wasm.join("hello.wasm"))?;
+    component(&hello, &wasm.join("hello-component.wasm"))?;
+    talk(&sources.join("talk"), folder)?;
     damaged(&wasm)
 }
 
@@ -94,18 +97,40 @@ fn library(source: &Path, output: &Path) -> Result<()> {
         .args([source, Path::new("-o"), output]))
 }
 
-/// A component that does what the module does.
-fn component(module: &Path, output: &Path) -> Result<()> {
+/// A component that does what a module does.
+fn component(module: &[u8], output: &Path) -> Result<()> {
     let bytes = ComponentEncoder::default()
-        .module(&fs::read(module)?)?
+        .module(module)?
         .adapter(
             WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
             WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
         )?
         .validate(true)
         .encode()
-        .with_context(|| format!("make a component of {}", module.display()))?;
+        .with_context(|| format!("make {}", output.display()))?;
     fs::write(output, bytes).context("write the component")
+}
+
+/// A program with sockets, which a component has through the interfaces in its WIT.
+fn talk(sources: &Path, folder: &Path) -> Result<()> {
+    let program = sources.join("talk.c");
+    let module = folder.join("talk-module.wasm");
+    run(Command::new("clang")
+        .args(["--target=wasm32-wasi", "-Wl,--strip-debug"])
+        .args(C_FLAGS)
+        .args([&program, &sources.join("wasi.c"), Path::new("-o"), &module]))?;
+    let mut bytes = fs::read(&module)?;
+    fs::remove_file(&module)?;
+    let mut wit = Resolve::default();
+    let package = wit.push_path(sources.join("talk.wit"))?.0;
+    let world = wit.select_world(&[package], Some("talk"))?;
+    embed_component_metadata(&mut bytes, &wit, world, StringEncoding::UTF8, false)?;
+    component(&bytes, &folder.join("wasm/talk.wasm"))?;
+    run(Command::new("gcc")
+        .args(["-static", "-s"])
+        .args(C_FLAGS)
+        .args([&program, &sources.join("posix.c"), Path::new("-o")])
+        .arg(folder.join("native/talk")))
 }
 
 /// Files that are taken for wasm by their name or their first bytes, and are none.

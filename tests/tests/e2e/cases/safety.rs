@@ -7,7 +7,9 @@ use crate::test::Test;
 
 cases! {
     as_with_runc: [],
-    wasm: [],
+    wasm: [
+        no_library_of_the_image_is_loaded_for_a_name,
+    ],
     on_each_engine: {
         as_with_runc: [
             random_bytes_differ,
@@ -232,5 +234,18 @@ fn no_library_of_the_image_is_loaded(test: &Test<'_>) -> Result<()> {
         "{output:?}"
     );
     ensure!(!output.stderr.contains("was loaded"), "{output:?}");
+    Ok(())
+}
+
+fn no_library_of_the_image_is_loaded_for_a_name(test: &Test<'_>) -> Result<()> {
+    let guest = ["/talk.wasm", "names", "localhost", "harbour.example"];
+    let output = test
+        .run_of(test.mode.runtime(), "trireme.test/hostile:latest", &guest)?
+        .expect(1)?;
+    ensure!(
+        output.stdout == "localhost: 127.0.0.1\nharbour.example: temporary-resolver-failure\n"
+            && output.stderr.is_empty(),
+        "{output:?}"
+    );
     Ok(())
 }
