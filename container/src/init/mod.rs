@@ -27,6 +27,7 @@ use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
 
 use rustix::process::{DumpableBehavior, Signal};
+use trireme_core::program::FileKind;
 
 pub use compiler::isolate as isolate_compiler;
 
@@ -62,19 +63,22 @@ pub enum InitError {
     NoEntry,
     /// The entry point is a file that this engine does not run.
     #[error(
-        "{path}: {found}; handler \"{handler}\" runs WebAssembly with engine \"{engine}\": {remedy}"
+        "{path}: {found}; handler \"{handler}\" runs WebAssembly with engine \"{engine}\": {remedy}{denied}"
     )]
     NotWasm {
         /// The entry point.
         path: String,
         /// What the file is.
-        found: String,
+        found: FileKind,
         /// The handler.
         handler: String,
         /// Its engine.
         engine: String,
         /// What to do.
         remedy: &'static str,
+        /// For a file that nobody may execute, what exec(2) would say of it;
+        /// else nothing. A runtime for Linux programs tells nothing else.
+        denied: String,
     },
     /// A part of the host's tree that a guest must not have.
     #[error("mount {destination}: a Wasm guest must not reach {fstype}; remove this mount")]

@@ -37,6 +37,11 @@ pub fn mount_in(root: BorrowedFd<'_>, mount: &Mount) -> Result<(), SysError> {
     let source = open_source(mount)?;
     let is_dir = file_type(source.as_fd()).doing(what)? == FileType::Directory;
     let target = target(root, &mount.destination, is_dir)?;
+    // move_mount(2) would say that an argument is invalid.
+    let fits = (file_type(target.as_fd()).doing(what)? == FileType::Directory) == is_dir;
+    if !fits {
+        return Err(Errno::NOTDIR).doing(what);
+    }
     sys::mount_setattr(source.as_fd(), mount.attributes, 0, false).doing(what)?;
     if !mount.recursive.is_empty() {
         sys::mount_setattr(source.as_fd(), mount.recursive, 0, true).doing(what)?;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -16,6 +16,11 @@ use trireme_engine::Kind;
 use super::rootfs::Tree;
 use super::{InitError, mounting};
 use crate::Doing;
+
+/// What Docker puts before the program for `docker run --init`.
+const DOCKER_INIT: &str = "/sbin/docker-init";
+/// The bits of a mode that let somebody execute the file.
+const ANYBODY_EXECUTES: u32 = 0o111;
 
 /// A program that was found.
 #[derive(Debug)]
@@ -42,7 +47,7 @@ pub fn open(tree: &Tree, plan: &Plan) -> Result<Program, InitError> {
         return Err(InitError::NoEntry);
     }
     if names_the_root(name) {
-        return Err(missing(name, Errno::ISDIR));
+        return Err(missing(name, reason_of(&Errno::ISDIR.into())));
     }
     let file = find(tree.root(), plan)?;
     let refused = |reason: io::Error| InitError::Entry {
@@ -60,7 +65,7 @@ pub fn open(tree: &Tree, plan: &Plan) -> Result<Program, InitError> {
     let read = file.read_at(&mut head, 0).map_err(refused)?;
     let found = FileKind::recognise(&head[..read]);
     let Some(kind) = found.wasm() else {
-        return Err(not_wasm(plan, found));
+        return Err(not_wasm(plan, found, metadata.permissions().mode()));
     };
     let identity = tree.device_of(&metadata).map(|device| FileIdentity {
         device,
@@ -76,6 +81,7 @@ pub fn open(tree: &Tree, plan: &Plan) -> Result<Program, InitError> {
 
 fn find(root: BorrowedFd<'_>, plan: &Plan) -> Result<File, InitError> {
     let name = plan.entry.path.as_str();
+    let is_path = name.contains('/');
     let mut denied = None;
     for path in candidates(plan) {
         // Without O_NONBLOCK a FIFO of the image would hold init up for ever.
@@ -85,12 +91,14 @@ fn find(root: BorrowedFd<'_>, plan: &Plan) -> Result<File, InitError> {
             OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
         ) {
             Ok(fd) => return Ok(File::from(fd)),
-            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(Errno::NOENT) => {}
+            Err(Errno::NOTDIR) if !is_path => {}
             Err(error) => denied = Some(error),
         }
     }
     Err(match denied {
-        None => missing(name, Errno::NOENT),
+        None if is_path => missing(name, reason_of(&Errno::NOENT.into())),
+        None => missing(name, "executable file not found in $PATH".into()),
         Some(error) => InitError::Entry {
             path: name.to_owned(),
             reason: reason_of(&error.into()),
@@ -103,10 +111,10 @@ fn names_the_root(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte == b'/')
 }
 
-fn missing(name: &str, error: Errno) -> InitError {
+fn missing(name: &str, reason: String) -> InitError {
     InitError::Missing {
         path: name.to_owned(),
-        reason: reason_of(&error.into()),
+        reason,
     }
 }
 
@@ -128,28 +136,39 @@ fn candidates(plan: &Plan) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The words of strerror(3) in lower case, which clients match on.
+/// The words of strerror(3) in lower case, which clients match on: Docker's
+/// exit codes come from them (moby, `daemon/errors.go`).
 fn reason_of(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::ENOENT) => "no such file or directory".into(),
         Some(libc::EACCES | libc::EPERM) => "permission denied".into(),
+        Some(libc::ENOTDIR) => "not a directory".into(),
         Some(libc::EISDIR) => "is a directory: permission denied".into(),
         Some(libc::ELOOP) => "too many levels of symbolic links".into(),
         _ => error.to_string(),
     }
 }
 
-fn not_wasm(plan: &Plan, found: FileKind) -> InitError {
+fn not_wasm(plan: &Plan, found: FileKind, mode: u32) -> InitError {
+    let path = &plan.entry.path;
     let remedy = match found {
+        FileKind::Elf if path == DOCKER_INIT => {
+            "a guest has no use for a native init; run it without --init"
+        }
         FileKind::Elf | FileKind::Script => "run Linux programs with a Linux runtime such as runc",
         FileKind::Text => "compile the text to a binary first, for instance with wat2wasm",
         _ => "the file is damaged or the entry point names another file than the program",
     };
+    let denied = match mode & ANYBODY_EXECUTES {
+        0 => format!(": exec: \"{path}\": permission denied"),
+        _ => String::new(),
+    };
     InitError::NotWasm {
-        path: plan.entry.path.clone(),
-        found: found.to_string(),
+        path: path.clone(),
+        found,
         handler: plan.engine.handler.clone(),
         engine: plan.engine.engine.clone(),
         remedy,
+        denied,
     }
 }
