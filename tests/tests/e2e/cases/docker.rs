@@ -14,10 +14,7 @@ const SOON: Duration = Duration::from_secs(10);
 cases! {
     needs: Docker,
     as_with_runc: [
-        docker_exit_codes_are_the_guests_own,
-        docker_errors_have_the_codes_of_runc,
         docker_passes_environment_and_working_directory,
-        docker_passes_stdin_to_its_end,
         docker_gives_a_terminal,
         docker_runs_as_the_user_asked_for,
         docker_mounts_folders,
@@ -29,17 +26,16 @@ cases! {
         docker_pauses_and_resumes,
         docker_top_lists_the_guest,
         docker_stats_count_memory,
-        docker_copies_in_and_out,
         docker_restarts_a_guest,
         docker_restarts_by_policy,
         docker_runs_without_a_network,
-        docker_publishes_a_port,
-        docker_containers_are_found_by_name,
     ],
     wasm: [],
     on_each_engine: {
         as_with_runc: [
-            docker_keeps_logs,
+            docker_exit_codes_are_the_guests_own,
+            docker_passes_stdin_to_its_end,
+            docker_copies_in_and_out,
             docker_kill_ends_a_guest,
         ],
         wasm: [
@@ -73,15 +69,6 @@ fn docker_exit_codes_are_the_guests_own(test: &Test<'_>) -> Result<()> {
     for code in [0, 1, 7, 255] {
         test.docker_run(&["--rm"], &["/exit.wasm", &code.to_string()])?
             .expect(code)?;
-    }
-    Ok(())
-}
-
-/// What cannot be found is 127, what may not be run is 126; see `docker run` on exit status.
-fn docker_errors_have_the_codes_of_runc(test: &Test<'_>) -> Result<()> {
-    for (guest, code) in [("/nothing.wasm", 127), ("nothing", 127), ("/etc", 126)] {
-        let output = test.docker_run(&["--rm"], &[guest])?.expect(code)?;
-        ensure!(output.stderr.contains(guest), "{output:?}");
     }
     Ok(())
 }
@@ -239,16 +226,6 @@ fn docker_updates_limits(test: &Test<'_>) -> Result<()> {
     remove(test)
 }
 
-fn docker_keeps_logs(test: &Test<'_>) -> Result<()> {
-    test.docker_run(&[], &["/streams.wasm"])?.expect(0)?;
-    let logs = test.exec(&["docker", "logs", &test.id])?.expect(0)?;
-    ensure!(
-        logs.stdout == "to stdout\n" && logs.stderr == "to stderr\n",
-        "{logs:?}"
-    );
-    remove(test)
-}
-
 fn docker_stop_ends_a_guest_at_once(test: &Test<'_>) -> Result<()> {
     detached(test, &[], &["/sleep.wasm", "60"])?;
     let before = Instant::now();
@@ -397,37 +374,16 @@ fn docker_runs_without_a_network(test: &Test<'_>) -> Result<()> {
     remove(test)
 }
 
-fn docker_publishes_a_port(test: &Test<'_>) -> Result<()> {
-    let flags = ["-p", "127.0.0.1:18080:80"];
-    detached(test, &flags, &["/sleep.wasm", "60"])?;
-    let port = test.docker(&["port", &test.id])?;
-    ensure!(port == "80/tcp -> 127.0.0.1:18080", "{port}");
-    remove(test)
-}
-
-/// A container of Linux reaches the guest by its name in a network of theirs.
-fn docker_containers_are_found_by_name(test: &Test<'_>) -> Result<()> {
-    let network = format!("sea-of-{}", test.id);
-    test.docker(&["network", "create", &network])?;
-    detached(test, &["--network", &network], &["/sleep.wasm", "60"])?;
-    let ping = ["ping", "-c", "1", "-W", "5", &test.id];
-    let run = ["docker", "run", "--rm", "--network", &network];
-    let image = ["--entrypoint", "/bin/busybox", "trireme.test/native:latest"];
-    let output = test.exec(&[&run[..], &image, &ping].concat())?.expect(0)?;
-    ensure!(output.stdout.contains("1 packets received"), "{output:?}");
-    remove(test)?;
-    test.docker(&["network", "rm", &network])?;
-    Ok(())
-}
-
 /// `docker run -d`.
-fn detached(test: &Test<'_>, flags: &[&str], guest: &[&str]) -> Result<()> {
+/// `docker run -d`.
+pub fn detached(test: &Test<'_>, flags: &[&str], guest: &[&str]) -> Result<()> {
     test.docker_run(&[&["-d"], flags].concat(), guest)?
         .expect(0)?;
     Ok(())
 }
 
-fn remove(test: &Test<'_>) -> Result<()> {
+/// `docker rm --force`.
+pub fn remove(test: &Test<'_>) -> Result<()> {
     test.docker(&["rm", "--force", &test.id])?;
     Ok(())
 }

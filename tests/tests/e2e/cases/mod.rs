@@ -3,6 +3,10 @@
 mod cache;
 mod crashes;
 mod docker;
+mod docker_errors;
+mod docker_life;
+mod docker_network;
+mod docker_options;
 mod engines;
 mod failures;
 mod images;
@@ -123,6 +127,10 @@ pub fn all() -> impl Iterator<Item = Case> {
         images::cri::all(),
         docker::all(),
         wasmedge::all(),
+        docker_errors::all(),
+        docker_life::all(),
+        docker_network::all(),
+        docker_options::all(),
         if soak() { kills::all() } else { Vec::new() },
     ]
     .into_iter()

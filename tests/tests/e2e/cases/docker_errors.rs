@@ -1,0 +1,109 @@
+//! `docker`: what cannot be run, with the codes and words that users know.
+
+use anyhow::{Result, ensure};
+
+use super::cases;
+use super::docker::{detached, remove};
+use crate::test::Test;
+
+cases! {
+    needs: Docker,
+    as_with_runc: [
+        docker_errors_have_the_codes_of_runc,
+    ],
+    wasm: [
+        docker_names_what_is_no_wasm,
+        docker_exec_is_refused_and_harms_nothing,
+        docker_finds_a_guest_unhealthy_whose_check_cannot_run,
+    ],
+}
+
+/// What cannot be found is 127, what may not be run is 126, the rest 125; see `docker run` on
+/// exit status.
+fn docker_errors_have_the_codes_of_runc(test: &Test<'_>) -> Result<()> {
+    for (guest, code, why) in [
+        ("/nothing.wasm", 127, "no such file or directory"),
+        ("nothing", 127, "executable file not found in $PATH"),
+        ("/etc", 126, "is a directory"),
+        ("/where.txt", 126, "permission denied"),
+        ("/where.txt/below", 125, "not a directory"),
+        ("/links/loop", 125, "too many levels of symbolic links"),
+    ] {
+        let output = test.docker_run(&["--rm"], &[guest])?.expect(code)?;
+        ensure!(
+            output.stderr.contains(guest) && output.stderr.contains(why),
+            "{output:?}"
+        );
+    }
+    let flags = ["--rm", "-v", "/etc/hostname:/work"];
+    let output = test.docker_run(&flags, &["/hello.wasm"])?.expect(125)?;
+    ensure!(output.stderr.contains("/work"), "{output:?}");
+    ensure!(
+        output.stderr.to_lowercase().contains("not a directory"),
+        "{output:?}"
+    );
+    Ok(())
+}
+
+/// Handler, engine, what the file is, and what to do.
+fn docker_names_what_is_no_wasm(test: &Test<'_>) -> Result<()> {
+    let handler = test.mode.runtime().split('.').nth(2).unwrap_or_default();
+    let handler = format!("handler \"{handler}\"");
+    let native = ["--rm", "-v", "/bin/true:/mnt/native"];
+    for (flags, guest, words) in [
+        (
+            &native[..],
+            "/mnt/native",
+            ["/mnt/native: a Linux executable", "runtime such as runc"],
+        ),
+        (
+            &["--rm", "--init"],
+            "/hello.wasm",
+            ["/sbin/docker-init: a Linux executable", "without --init"],
+        ),
+    ] {
+        let output = test.docker_run(flags, &[guest])?.expect(125)?;
+        for word in [&words[..], &[&handler, "engine \"wasmtime\""]].concat() {
+            ensure!(output.stderr.contains(word), "no `{word}`: {output:?}");
+        }
+    }
+    Ok(())
+}
+
+fn docker_exec_is_refused_and_harms_nothing(test: &Test<'_>) -> Result<()> {
+    detached(test, &[], &["/tick.wasm"])?;
+    let output = test.exec(&["docker", "exec", &test.id, "/hello.wasm"])?;
+    ensure!(
+        output.code != 0
+            && format!("{}{}", output.stdout, output.stderr)
+                .contains("exec into a Wasm container is not supported"),
+        "{output:?}"
+    );
+    let before = test.docker(&["logs", &test.id])?.len();
+    let mut follow = test.start(&["docker", "logs", "--follow", "--tail", "0", &test.id])?;
+    follow.wait_for("\n")?;
+    ensure!(test.docker(&["logs", &test.id])?.len() > before);
+    let state = test.inspect("{{.State.Status}}")?;
+    ensure!(state == "running", "{state}");
+    remove(test)
+}
+
+/// A health check is an exec.
+fn docker_finds_a_guest_unhealthy_whose_check_cannot_run(test: &Test<'_>) -> Result<()> {
+    let flags = [
+        "--health-cmd=/hello.wasm",
+        "--health-retries=1",
+        "--health-interval=100ms",
+    ];
+    detached(test, &flags, &["/sleep.wasm", "60"])?;
+    test.wait_for_inspect(
+        "{{.State.Status}} {{.State.Health.Status}}",
+        "running unhealthy",
+    )?;
+    let output = test.inspect("{{(index .State.Health.Log 0).Output}}")?;
+    ensure!(
+        output.contains("exec into a Wasm container is not supported"),
+        "{output}"
+    );
+    remove(test)
+}
