@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use trireme_core::config::{CacheConfig, Config, Loaded, Selected};
+use trireme_core::config::{CacheConfig, Config, Loaded, Selected, to_correct};
 use trireme_core::request::EngineChoice;
 use trireme_engine::Limits;
 
@@ -37,6 +37,8 @@ pub fn engine(loaded: &Loaded, name: &str) -> EngineChoice {
         plugin: engine.and_then(|e| e.plugin.clone()),
         settings: Default::default(),
         limits: Limits::default(),
+        config: to_correct(loaded.file.as_deref()),
+        plugins: loaded.config.plugins(),
     }
 }
 

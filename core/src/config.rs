@@ -21,7 +21,7 @@ use trireme_engine::{Limits, SettingValue};
 
 pub use error::ConfigError;
 pub use options::RuntimeOptions;
-pub use select::{SelectError, Selected, handler_from_program};
+pub use select::{SelectError, Selected, handler_from_program, to_correct};
 pub use units::Bytes;
 
 /// Where the configuration is read from when no other file is named.

@@ -23,18 +23,22 @@ pub struct EngineChoice {
     pub settings: BTreeMap<String, SettingValue>,
     /// The handler's limits.
     pub limits: Limits,
+    /// The file to correct where the engine cannot be had.
+    pub config: PathBuf,
+    /// The engines that this file names plugins for, for messages.
+    pub plugins: Vec<String>,
 }
 
 impl EngineChoice {
     /// Why the engine of the choice cannot be had, with what names it: the
     /// handler, the engine and, for a plugin, where it is configured.
     pub fn unusable(&self, reason: &str) -> String {
-        let (handler, engine) = (&self.handler, &self.engine);
+        let (handler, engine, config) = (&self.handler, &self.engine, self.config.display());
         match self.plugin {
             None => format!("handler \"{handler}\": engine \"{engine}\": {reason}"),
             Some(_) => format!(
                 "handler \"{handler}\": engine \"{engine}\": the plugin {reason} \
-                 ([engines.{engine}] plugin)"
+                 ([engines.{engine}] plugin in {config})"
             ),
         }
     }

@@ -23,8 +23,8 @@ pub fn linked_in() -> Vec<&'static dyn Adapter> {
 pub enum ChoiceError {
     /// There is none of that name.
     #[error(
-        "handler \"{handler}\": no engine \"{engine}\"; there are: {there}. Correct [handlers.{handler}] engine, \
-         or name a plugin in [engines.{engine}]"
+        "handler \"{handler}\": no engine \"{engine}\"; there are: {there}. Correct [handlers.{handler}] engine \
+         in {config}, or name a plugin in [engines.{engine}]"
     )]
     Unknown {
         /// The handler.
@@ -33,6 +33,8 @@ pub enum ChoiceError {
         engine: String,
         /// The engines there are.
         there: String,
+        /// The file to correct.
+        config: String,
     },
     /// It is to come from a plugin, which cannot be used.
     #[error("{}", choice.unusable(&why.to_string()))]
@@ -45,7 +47,7 @@ pub enum ChoiceError {
     /// It does not enforce a limit that the handler sets.
     #[error(
         "handler \"{handler}\": engine \"{engine}\" cannot enforce limits.{limit}; remove it from \
-         [handlers.{handler}.limits]"
+         [handlers.{handler}.limits] in {config}"
     )]
     Limit {
         /// The handler.
@@ -54,10 +56,13 @@ pub enum ChoiceError {
         engine: String,
         /// The limit.
         limit: trireme_engine::Limit,
+        /// The file to correct.
+        config: String,
     },
     /// Its settings are wrong.
     #[error(
-        "handler \"{handler}\": engine \"{engine}\": {source}; correct [handlers.{handler}.settings]"
+        "handler \"{handler}\": engine \"{engine}\": {source}; correct [handlers.{handler}.settings] in \
+         {config}"
     )]
     Settings {
         /// The handler.
@@ -66,6 +71,8 @@ pub enum ChoiceError {
         engine: String,
         /// What is wrong.
         source: SettingsError,
+        /// The file to correct.
+        config: String,
     },
     /// It does not start.
     #[error("handler \"{handler}\": engine \"{engine}\": {source}")]
@@ -104,14 +111,15 @@ pub fn adapter(choice: &EngineChoice) -> Result<&'static dyn Adapter, ChoiceErro
         .into_iter()
         .find(|adapter| adapter.info().name == choice.engine)
         .ok_or_else(|| {
-            let there: Vec<_> = linked_in()
-                .iter()
-                .map(|adapter| adapter.info().name)
-                .collect();
+            let linked_in = linked_in();
+            let linked_in = linked_in.iter().map(|adapter| adapter.info().name);
+            let plugins = choice.plugins.iter().map(String::as_str);
+            let there: Vec<_> = linked_in.chain(plugins).collect();
             ChoiceError::Unknown {
                 handler: choice.handler.clone(),
                 engine: choice.engine.clone(),
                 there: there.join(", "),
+                config: choice.config.display().to_string(),
             }
         })
 }
@@ -121,6 +129,7 @@ pub fn create(choice: &EngineChoice) -> Result<Box<dyn Engine>, ChoiceError> {
     let adapter = adapter(choice)?;
     let info = adapter.info();
     let (handler, engine) = (choice.handler.clone(), choice.engine.clone());
+    let config = choice.config.display().to_string();
     if let Some((limit, _)) = choice
         .limits
         .set()
@@ -130,6 +139,7 @@ pub fn create(choice: &EngineChoice) -> Result<Box<dyn Engine>, ChoiceError> {
             handler,
             engine,
             limit,
+            config,
         });
     }
     let settings = match Settings::check(info.settings, &choice.settings) {
@@ -139,6 +149,7 @@ pub fn create(choice: &EngineChoice) -> Result<Box<dyn Engine>, ChoiceError> {
                 handler,
                 engine,
                 source,
+                config,
             });
         }
     };

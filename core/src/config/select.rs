@@ -15,6 +15,10 @@ pub struct Selected {
     pub handler: Handler,
     /// The plugin that holds the engine, or `None` for one linked in.
     pub plugin: Option<PathBuf>,
+    /// Where the configuration was read from, or would be.
+    pub file: PathBuf,
+    /// The engines that it names plugins for.
+    pub plugins: Vec<String>,
 }
 
 impl Selected {
@@ -26,6 +30,8 @@ impl Selected {
             plugin: self.plugin.clone(),
             settings: self.handler.settings.clone(),
             limits: self.handler.limits.engine(),
+            config: self.file.clone(),
+            plugins: self.plugins.clone(),
         }
     }
 }
@@ -67,7 +73,18 @@ impl Config {
             name: name.to_owned(),
             handler: handler.clone(),
             plugin: engine.and_then(|e| e.plugin.clone()),
+            file: to_correct(file),
+            plugins: self.plugins(),
         })
+    }
+
+    /// The engines that plugins are named for.
+    pub fn plugins(&self) -> Vec<String> {
+        let named = self
+            .engines
+            .iter()
+            .filter(|(_, engine)| engine.plugin.is_some());
+        named.map(|(name, _)| name.clone()).collect()
     }
 
     fn no_handler(&self, name: &str, file: Option<&Path>) -> SelectError {
@@ -80,9 +97,14 @@ impl Config {
                 None => "the built-in default".to_owned(),
             },
             known: known.join(", "),
-            remedy: file.unwrap_or(Path::new(super::DEFAULT_PATH)).to_owned(),
+            remedy: to_correct(file),
         }
     }
+}
+
+/// The file to correct where the configuration came from `file`, or from none.
+pub fn to_correct(file: Option<&Path>) -> PathBuf {
+    file.unwrap_or(Path::new(super::DEFAULT_PATH)).to_owned()
 }
 
 /// The handler in the name under which containerd starts the shim:

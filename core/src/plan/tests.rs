@@ -42,6 +42,8 @@ fn plan(spec: Value) -> Result<Planned, PlanError> {
                 plugin: None,
                 settings: BTreeMap::new(),
                 limits: Limits::default(),
+                config: "/etc/trireme/config.toml".into(),
+                plugins: Vec::new(),
             },
             network: true,
         },

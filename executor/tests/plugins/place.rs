@@ -46,6 +46,8 @@ pub fn choice(engine: &str, plugin: &Path) -> EngineChoice {
         plugin: Some(plugin.into()),
         settings: Default::default(),
         limits: Default::default(),
+        config: "/etc/trireme/config.toml".into(),
+        plugins: vec![engine.into()],
     }
 }
 
