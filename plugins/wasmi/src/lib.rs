@@ -7,8 +7,10 @@
 //! called. So the compiler process refuses what is malformed, and a start does
 //! not wait for functions that are never run.
 
+mod folder;
 mod load;
 mod run;
+mod unwritten;
 
 use std::fs::File;
 
@@ -77,7 +79,11 @@ struct Interpreter {
 impl Engine for Interpreter {
     fn accepts(&self, wasm: &[u8], kind: Kind) -> Result<(), EngineError> {
         if kind == Kind::Component {
-            return Err(EngineError::Rejected("wasmi takes no components".into()));
+            return Err(EngineError::Rejected(
+                "a component, and wasmi takes modules only; use an engine that takes components, \
+                 such as wasmtime"
+                    .into(),
+            ));
         }
         Module::validate(&self.engine, wasm).map_err(|error| {
             EngineError::Rejected(format!("not a module that wasmi takes: {error}"))

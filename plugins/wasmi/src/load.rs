@@ -10,8 +10,6 @@ use wasmi_wasi::{WasiCtx, WasiCtxBuilder};
 use crate::run::Loaded;
 
 const WASI: &str = "wasi_snapshot_preview1";
-/// How many exports a message lists.
-const LISTED: usize = 10;
 
 /// What belongs to one run.
 pub(crate) struct Host {
@@ -64,19 +62,13 @@ fn check_imports(module: &Module) -> Result<(), EngineError> {
 fn check_entry(module: &Module, entry: &str) -> Result<(), EngineError> {
     match module.get_export(entry) {
         Some(ExternType::Func(ty)) if ty.params().is_empty() => Ok(()),
-        Some(ExternType::Func(_)) => Err(EngineError::Link(format!(
-            "the function \"{entry}\" takes parameters"
-        ))),
+        Some(ExternType::Func(_)) => Err(EngineError::takes_parameters(entry)),
         _ => {
-            let names: Vec<_> = module
+            let functions = module
                 .exports()
-                .map(|export| format!("\"{}\"", export.name()))
-                .take(LISTED)
-                .collect();
-            Err(EngineError::Link(format!(
-                "no exported function \"{entry}\"; exports: {}",
-                names.join(", ")
-            )))
+                .filter(|export| export.ty().func().is_some())
+                .map(|export| export.name().to_owned());
+            Err(EngineError::no_function(entry, functions))
         }
     }
 }

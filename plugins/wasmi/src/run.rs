@@ -2,12 +2,13 @@
 
 use std::io::Write;
 
-use trireme_engine::{Guest, Outcome, Program, Rights};
+use trireme_engine::{Guest, Outcome, Program};
 use wasmi::errors::{ErrorKind, InstantiationError, MemoryError, TableError};
 use wasmi::{Error, Linker, Module, Store, TrapCode, Val};
-use wasmi_wasi::sync::{dir, stdio};
-use wasmi_wasi::{Dir, WasiCtx};
+use wasmi_wasi::WasiCtx;
+use wasmi_wasi::sync::stdio;
 
+use crate::folder::Folder;
 use crate::load::Host;
 
 /// A module with all that it needs but a guest.
@@ -56,15 +57,8 @@ fn provide(wasi: &mut WasiCtx, guest: Guest) -> Result<(), String> {
     wasi.set_stdout(Box::new(stdio::stdout()));
     wasi.set_stderr(Box::new(stdio::stderr()));
     for directory in guest.directories {
-        if directory.rights == Rights::ReadOnly {
-            return Err(format!(
-                "wasmi cannot keep the directory {} read-only; share it writable, or use another \
-                 engine",
-                directory.name
-            ));
-        }
-        let dir = dir::Dir::from_cap_std(Dir::from_std_file(directory.dir));
-        wasi.push_preopened_dir(Box::new(dir), &directory.name)
+        let name = directory.name.clone();
+        wasi.push_preopened_dir(Box::new(Folder::new(directory)), name)
             .map_err(|error| error.to_string())?;
     }
     Ok(())
