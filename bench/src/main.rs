@@ -3,6 +3,7 @@
 //! Absolute times say little about a program and much about the machine, so rounds are
 //! interleaved, ratios are taken within a round, and a run whose halves disagree is not reported.
 
+mod config;
 mod peer;
 mod start;
 mod stats;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
 
+use crate::config::{Configs, PeerConfig};
 use crate::peer::{self, NULL, Peer, RUNC};
 use crate::stats::{drift, median, quantile, ratio};
 
@@ -29,6 +30,10 @@ pub struct Options {
     /// NAME=RUNTIME[,IMAGE[,ARGUMENT…]]; may be repeated. Without: null, runc, per-pod, per-node.
     #[arg(long = "peer")]
     peers: Vec<Peer>,
+    /// NAME=FILE: the configuration of Trireme that the peer NAME is started with; the others have
+    /// the host's own.
+    #[arg(long = "config")]
+    configs: Vec<PeerConfig>,
     /// Prints JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -62,19 +67,10 @@ fn measure(options: &Options) -> Result<ExitCode> {
         true => peer::defaults(),
         false => options.peers.clone(),
     };
-    for _ in 0..options.warm_up {
-        for peer in &peers {
-            start_once(peer)?;
-        }
-    }
-    let mut times = vec![Vec::new(); peers.len()];
-    for round in 0..options.rounds as usize {
-        // Every round begins with another peer, so that none always follows the same one.
-        for place in 0..peers.len() {
-            let index = (round + place) % peers.len();
-            times[index].push(start_once(&peers[index])?);
-        }
-    }
+    let configs = Configs::of(&peers, &options.configs)?;
+    let times = all_rounds(options, &peers, &configs);
+    configs.restore()?;
+    let times = times?;
     if let Some((peer, drift)) = unsteady(&peers, &times) {
         eprintln!(
             "bench: no report: the two halves of the run differ by {:.0} % for {} (more than {:.0} %); \
@@ -87,6 +83,26 @@ fn measure(options: &Options) -> Result<ExitCode> {
     }
     report(&rows(&peers, &times), options.json)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The milliseconds of every start that counts, for each peer.
+fn all_rounds(options: &Options, peers: &[Peer], configs: &Configs) -> Result<Vec<Vec<f64>>> {
+    for _ in 0..options.warm_up {
+        for (index, peer) in peers.iter().enumerate() {
+            configs.set(index)?;
+            start_once(peer)?;
+        }
+    }
+    let mut times = vec![Vec::new(); peers.len()];
+    for round in 0..options.rounds as usize {
+        // Every round begins with another peer, so that none always follows the same one.
+        for place in 0..peers.len() {
+            let index = (round + place) % peers.len();
+            configs.set(index)?;
+            times[index].push(start_once(&peers[index])?);
+        }
+    }
+    Ok(times)
 }
 
 /// Runs one container to its end and returns the milliseconds that it took.
