@@ -2,6 +2,8 @@
 //! contract. What is listed here is checked by the end-to-end tests.
 
 pub mod differences;
+#[cfg(feature = "protocol")]
+pub mod page;
 
 /// An engine that the tests try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

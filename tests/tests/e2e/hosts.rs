@@ -6,7 +6,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, Signal};
 use trireme_tests::engines::Engine;
 use trireme_tests::host::{Instance, KINDS, Kind, containerd, install, life};
@@ -88,12 +88,11 @@ impl Host {
         let config = mode::config(kind);
         self.write("/etc/trireme/config.toml", &mut config.as_bytes())?;
         for engine in Engine::ALL.iter().filter(|engine| engine.is_on(kind)) {
-            if let Some(file) = engine.plugin() {
-                let built = paths::dist_plugins()?.join(file);
-                // Without a build, only the cases with runc can pass.
-                if built.exists() {
-                    self.write(&format!("{PLUGINS}/{file}"), &mut File::open(&built)?)?;
-                }
+            // Without a build, only the cases with runc can pass.
+            if let Some(file) = engine.plugin()
+                && paths::dist_plugins()?.join(file).exists()
+            {
+                self.install_plugin(file)?;
             }
         }
         for handler in mode::handlers(kind) {
@@ -104,6 +103,14 @@ impl Host {
             }
         }
         Ok(())
+    }
+
+    /// Copies a plugin of this build to where the configurations of the tests have it.
+    pub fn install_plugin(&self, file: &str) -> Result<()> {
+        let built = paths::dist_plugins()?.join(file);
+        let mut built = File::open(&built)
+            .with_context(|| format!("{}: run `make build` first", built.display()))?;
+        self.write(&format!("{PLUGINS}/{file}"), &mut built)
     }
 
     /// Writes a file of the host, which need not see the files of the build.

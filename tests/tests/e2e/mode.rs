@@ -147,12 +147,18 @@ fn handler(runtime: &str) -> &str {
     runtime.split('.').nth(2).unwrap_or(runtime)
 }
 
+/// The runtime of a handler whose engine is not there.
+pub const MISSING: &str = "io.containerd.without-engine.v1";
+/// The runtime of a handler with a setting that its engine lacks.
+pub const UNSET: &str = "io.containerd.unset.v1";
+
 /// Where the hosts have their plugins.
 pub const PLUGINS: &str = "/opt/trireme/engines";
 
 /// The names under which the hosts of a kind must have the shim.
 pub fn handlers(kind: &str) -> impl Iterator<Item = &'static str> {
-    every_handler(kind).map(|(_, _, _, runtime)| handler(runtime))
+    let of_modes = every_handler(kind).map(|(_, _, _, runtime)| runtime);
+    of_modes.chain([MISSING, UNSET]).map(handler)
 }
 
 fn every_handler(
@@ -200,5 +206,12 @@ pub fn config(kind: &str) -> String {
             text.push_str("limits = { compile_timeout = \"2s\" }\n");
         }
     }
+    let _ = write!(
+        text,
+        "[handlers.{}]\nengine = \"triton\"\n[handlers.{}]\nengine = \"wasmer\"\n\
+         settings = {{ colour = \"red\" }}\n",
+        handler(MISSING),
+        handler(UNSET)
+    );
     text
 }

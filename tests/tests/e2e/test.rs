@@ -63,11 +63,13 @@ fn as_expected(mode: Mode, case: &Case, result: Result<()>) -> Result<()> {
     let known = mode
         .engine()
         .and_then(|engine| differences::find(engine, case.name));
-    match (known, result) {
-        (None, result) => result,
-        (Some(line), Ok(())) => bail!("it passes, against what is listed: remove {line:?}"),
-        (Some(line), Err(error)) if format!("{error:#}").contains(line.seen) => Ok(()),
-        (Some(line), Err(error)) => Err(error.context(format!("not what {line:?} says"))),
+    let Some((seen, line)) = known else {
+        return result;
+    };
+    match result {
+        Ok(()) => bail!("it passes, against what is listed: remove it from {line:?}"),
+        Err(error) if format!("{error:#}").contains(seen) => Ok(()),
+        Err(error) => Err(error.context(format!("not `{seen}`, as in {line:?}"))),
     }
 }
 
@@ -75,6 +77,15 @@ impl Test<'_> {
     /// The name of the engine; without one, words that no message holds.
     pub fn engine(&self) -> &'static str {
         self.mode.engine().map_or("no engine", Engine::name)
+    }
+
+    /// The engines of this host.
+    pub fn engines(&self) -> impl Iterator<Item = Engine> {
+        let kind = self.host.instance.kind.name;
+        Engine::ALL
+            .iter()
+            .copied()
+            .filter(|engine| engine.is_on(kind))
     }
 
     /// Whether the host has Docker.
@@ -85,6 +96,22 @@ impl Test<'_> {
     /// Writes a file of the host.
     pub fn write(&self, path: &str, from: &mut impl std::io::Read) -> Result<()> {
         self.host.write(path, from)
+    }
+
+    /// Copies a plugin of this build to where the configurations of the tests have it.
+    pub fn install_plugin(&self, file: &str) -> Result<()> {
+        self.host.install_plugin(file)
+    }
+
+    /// Does something while the host has another configuration.
+    pub fn with_config<T>(&self, text: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        const FILE: &str = "/etc/trireme/config.toml";
+        let before = format!("{FILE}.before");
+        self.exec(&["cp", FILE, &before])?.expect(0)?;
+        self.host.write(FILE, &mut text.as_bytes())?;
+        let result = act();
+        self.exec(&["mv", &before, FILE])?.expect(0)?;
+        result
     }
 
     /// Ends containerd as `kill -9` does.

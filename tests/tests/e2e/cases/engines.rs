@@ -1,72 +1,191 @@
-//! One guest contract on every engine that is linked in.
+//! Several engines in one containerd, and handlers that cannot have theirs.
 
 use anyhow::{Result, ensure};
+use trireme_tests::engines::Engine;
+use trireme_tests::engines::page::{self, REPORTS, Report};
 
 use super::cases;
-use crate::command::Output;
+use crate::command::{LIMIT, Output};
+use crate::mode::{CONFIG, MISSING, Mode, PLUGINS, UNSET};
 use crate::test::Test;
 
 cases! {
     as_with_runc: [],
     wasm: [
-        wasmer_runs_guests_as_wasmtime_does,
-        wasmer_runs_go_and_python,
-        wasmer_names_itself_where_a_guest_traps,
-        wasmer_refuses_a_component_and_says_why,
+        engines_are_what_their_page_says,
+        every_engine_runs_twenty_guests_at_once,
+        an_engine_that_is_not_there_is_told_with_those_that_are,
+        a_setting_that_the_engine_lacks_is_told,
+        a_component_on_an_engine_without_components_is_told,
+        a_program_for_linux_on_a_wasm_handler_is_told,
+        wasmtime_as_a_plugin_does_the_same,
     ],
 }
 
-const WASMTIME: &str = "io.containerd.wasmtime.v1";
-const WASMER: &str = "io.containerd.wasmer.v1";
-
-/// That a program ends alike and prints the same on both engines.
-fn compare(test: &Test<'_>, image: &str, guest: &[&str]) -> Result<Output> {
-    let one = test.run_of(WASMTIME, image, guest)?;
-    let other = test.run_of(WASMER, image, guest)?;
-    let seen = |output: &Output| (output.code, output.stdout.clone(), output.stderr.clone());
-    ensure!(seen(&one) == seen(&other), "{one:?}\n{other:?}");
-    Ok(other)
+fn engines_are_what_their_page_says(test: &Test<'_>) -> Result<()> {
+    let output = test.exec(&["trireme", "engines", "--json"])?.expect(0)?;
+    let said: Vec<Report> = serde_json::from_str(&output.stdout)?;
+    let recorded = page::reports()?;
+    for engine in test.engines() {
+        let report = said.iter().find(|report| report.name == engine.name());
+        let record = recorded.iter().find(|report| report.name == engine.name());
+        ensure!(
+            report.is_some() && report == record,
+            "{REPORTS} is stale: give trireme-engines a file with this {report:#?}"
+        );
+    }
+    Ok(())
 }
 
-fn wasmer_runs_guests_as_wasmtime_does(test: &Test<'_>) -> Result<()> {
-    let guests: [(&[&str], i32); 6] = [
-        (&["/hello.wasm"], 0),
-        (&["/args.wasm", "one", "two words", ""], 0),
-        (&["/env.wasm"], 0),
-        (&["/cwd.wasm"], 0),
-        (&["/exit.wasm", "7"], 7),
-        (&["/streams.wasm"], 0),
+/// Each guest traps, since the message of a trap names the engine.
+fn every_engine_runs_twenty_guests_at_once(test: &Test<'_>) -> Result<()> {
+    let engines: Vec<_> = test.engines().collect();
+    let mut script = String::new();
+    for engine in &engines {
+        let runtime = Mode::Wasm(*engine, test.mode.server()).runtime();
+        script += &format!(
+            "for n in $(seq 20); do (said=$(ctr run --rm --runtime {runtime} {image} \
+             {id}-{name}-$n /trap.wasm 2>&1); echo {name} $? $said) & done\n",
+            image = test.mode.image(),
+            id = test.id,
+            name = engine.name(),
+        );
+    }
+    let output = test
+        .start(&["sh", "-c", &format!("{script}wait")])?
+        .finish(LIMIT * 4)?
+        .expect(0)?;
+    for engine in engines {
+        let name = engine.name();
+        let own = format!("{name} 134 trireme: {name}: /trap.wasm: trap");
+        let right = output.stdout.lines().filter(|line| line.starts_with(&own));
+        let right = right.count();
+        ensure!(right == 20, "{name}: {right} of 20 in {output:?}");
+    }
+    Ok(())
+}
+
+/// That every client is told these words, and nothing ran.
+fn is_told(
+    test: &Test<'_>,
+    runtime: &str,
+    image: &str,
+    guest: &[&str],
+    words: &[&str],
+) -> Result<()> {
+    let by_ctr = test.run_of(runtime, image, guest)?;
+    tells(&by_ctr, words)?;
+    if test.has_docker() {
+        let entry = ["--entrypoint", guest[0], image];
+        let run = ["docker", "run", "--name", &test.id, "--runtime", runtime];
+        let by_docker = test.exec(&[&run[..], &entry, &guest[1..]].concat())?;
+        test.exec(&["docker", "rm", "--force", &test.id])?
+            .expect(0)?;
+        tells(&by_docker, words)?;
+    }
+    test.next_container_runs()
+}
+
+fn tells(output: &Output, words: &[&str]) -> Result<()> {
+    ensure!(output.code != 0 && output.stdout.is_empty(), "{output:?}");
+    for word in words {
+        ensure!(
+            output.stderr.contains(word),
+            "`{word}` is not told: {output:?}"
+        );
+    }
+    Ok(())
+}
+
+fn an_engine_that_is_not_there_is_told_with_those_that_are(test: &Test<'_>) -> Result<()> {
+    let handler = MISSING.split('.').nth(2).unwrap_or_default();
+    let (engine, remedy) = ("engine \"triton\"", format!("[handlers.{handler}] engine"));
+    let words = [
+        handler,
+        engine,
+        "wasmtime, wasmer",
+        "wasmi",
+        &remedy,
+        "/etc/trireme/config.toml",
     ];
-    for (guest, code) in guests {
-        compare(test, test.mode.image(), guest)?.expect(code)?;
+    is_told(test, MISSING, test.mode.image(), &["/hello.wasm"], &words)
+}
+
+fn a_setting_that_the_engine_lacks_is_told(test: &Test<'_>) -> Result<()> {
+    let handler = UNSET.split('.').nth(2).unwrap_or_default();
+    let remedy = format!("[handlers.{handler}.settings]");
+    let words = [handler, "engine \"wasmer\"", "colour", "optimize", &remedy];
+    is_told(test, UNSET, test.mode.image(), &["/hello.wasm"], &words)
+}
+
+fn a_component_on_an_engine_without_components_is_told(test: &Test<'_>) -> Result<()> {
+    for engine in [Engine::Wasmer, Engine::Wasmi] {
+        let runtime = Mode::Wasm(engine, test.mode.server()).runtime();
+        let (name, guest) = (engine.name(), "/hello-component.wasm");
+        let words = [
+            name,
+            guest,
+            "component",
+            "use an engine that takes components",
+        ];
+        is_told(test, runtime, test.mode.image(), &[guest], &words)?;
     }
     Ok(())
 }
 
-fn wasmer_runs_go_and_python(test: &Test<'_>) -> Result<()> {
-    compare(test, "trireme.test/go:latest", &["/go.wasm"])?;
-    let script = "import math, sys; print(math.factorial(20)); sys.exit(7)";
-    let python = ["/python.wasm", "-c", script];
-    let output = compare(test, "trireme.test/python:latest", &python)?.expect(7)?;
-    ensure!(output.stdout.trim() == "2432902008176640000", "{output:?}");
-    Ok(())
+fn a_program_for_linux_on_a_wasm_handler_is_told(test: &Test<'_>) -> Result<()> {
+    let handler = test.mode.runtime().split('.').nth(2).unwrap_or_default();
+    let words = [handler, "/hello.wasm", "Linux"];
+    let image = Mode::Runc.image();
+    is_told(test, test.mode.runtime(), image, &["/hello.wasm"], &words)
 }
 
-fn wasmer_names_itself_where_a_guest_traps(test: &Test<'_>) -> Result<()> {
-    let output = test.run_of(WASMER, test.mode.image(), &["/trap.wasm"])?;
-    let output = output.expect(134)?;
-    for word in ["wasmer", "/trap.wasm", "unreachable", "run_aground"] {
-        ensure!(output.stderr.contains(word), "{word}: {output:?}");
+/// What each guest does with the engine linked in and with the same engine from a plugin.
+fn wasmtime_as_a_plugin_does_the_same(test: &Test<'_>) -> Result<()> {
+    let linked_in = all_guests(test)?;
+    let file = "libtrireme_wasmtime.so";
+    test.install_plugin(file)?;
+    let plugin = format!("{CONFIG}[engines.wasmtime]\nplugin = \"{PLUGINS}/{file}\"\n");
+    let from_plugin = test.with_config(&plugin, || {
+        let listed = test.exec(&["trireme", "engines"])?.expect(0)?;
+        let is_used = listed
+            .stdout
+            .lines()
+            .any(|line| line.starts_with("wasmtime ") && line.ends_with(file));
+        ensure!(is_used, "{listed:?}");
+        all_guests(test)
+    })?;
+    test.exec(&["rm", &format!("{PLUGINS}/{file}")])?
+        .expect(0)?;
+    for (one, other) in linked_in.iter().zip(&from_plugin) {
+        let seen = |output: &Output| (output.code, output.stdout.clone(), output.stderr.clone());
+        ensure!(seen(one) == seen(other), "{one:?}\n{other:?}");
     }
-    Ok(())
+    test.next_container_runs()
 }
 
-fn wasmer_refuses_a_component_and_says_why(test: &Test<'_>) -> Result<()> {
-    let image = "trireme.test/hello-component:linux-amd64";
-    let output = test.run_of(WASMER, image, &[])?;
-    ensure!(output.code != 0, "{output:?}");
-    for word in ["wasmer", "component"] {
-        ensure!(output.stderr.contains(word), "{word}: {output:?}");
-    }
-    Ok(())
+fn all_guests(test: &Test<'_>) -> Result<Vec<Output>> {
+    let guests: [(&str, &[&str], i32); 11] = [
+        ("guests", &["/hello.wasm"], 0),
+        ("guests", &["/hello-component.wasm"], 0),
+        ("guests", &["/args.wasm", "one", "two words", ""], 0),
+        ("guests", &["/env.wasm"], 0),
+        ("guests", &["/cwd.wasm"], 0),
+        ("guests", &["/exit.wasm", "7"], 7),
+        ("guests", &["/streams.wasm"], 0),
+        (
+            "guests",
+            &["/files.wasm", "write:/new", "read:/new", "read:/absent"],
+            0,
+        ),
+        ("guests", &["/trap.wasm"], 134),
+        ("guests", &["/tiny.wasm#other"], 0),
+        ("go", &["/go.wasm", "x"], 0),
+    ];
+    let run = |(image, guest, code): &(&str, &[&str], i32)| {
+        let image = format!("trireme.test/{image}:latest");
+        test.run_of(test.mode.runtime(), &image, guest)?
+            .expect(*code)
+    };
+    guests.iter().map(run).collect()
 }

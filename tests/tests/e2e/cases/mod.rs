@@ -20,6 +20,7 @@ mod safety;
 mod signals;
 mod spec;
 mod task;
+pub mod walk;
 mod wasmedge;
 
 use anyhow::Result;
@@ -113,6 +114,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         signals::all(),
         spec::all(),
         engines::all(),
+        walk::all(),
         failures::all(),
         safety::all(),
         programs::all(),
