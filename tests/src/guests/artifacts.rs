@@ -72,7 +72,10 @@ pub fn all(folder: &Path) -> Result<()> {
     let entrypoint = json!({ "Entrypoint": ["/hello.wasm"] });
     let lying = [Layer::new(MODULE_TYPES[0], None, &hello).of_size(7)];
     one(&out, "wrong-size", CONFIG, &lying, entrypoint)?;
-    several_platforms(&out, &hello, &exit)
+    several_platforms(&out, &hello, &exit)?;
+    for_wasi_alone(&out, &hello)?;
+    nested(&out, &hello)?;
+    huge(&out, &hello)
 }
 
 /// What `trireme image build --format oci-artifact` writes.
@@ -133,9 +136,43 @@ fn several_platforms(out: &Path, hello: &[u8], exit: &[u8]) -> Result<()> {
     }
     let unknown = ("unknown", "unknown");
     manifests.push(manifest(&mut tar, unknown, CONFIG, &[], json!({}))?);
-    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
-    let index = blob(&mut tar, INDEX, &to_bytes(&index))?;
+    let index = index(&mut tar, &manifests)?;
     finish(tar, index, "index")
+}
+
+/// An index without an image for the host's own platform.
+fn for_wasi_alone(out: &Path, hello: &[u8]) -> Result<()> {
+    let mut tar = Builder::new(File::create(out.join("index-wasi.tar"))?);
+    let layer = [Layer::new(MODULE_TYPES[0], None, hello)];
+    let manifest = manifest(&mut tar, ("wasi", "wasm"), CONFIG, &layer, json!({}))?;
+    let index = index(&mut tar, &[manifest])?;
+    finish(tar, index, "index-wasi")
+}
+
+/// An image behind more indexes than anybody needs.
+fn nested(out: &Path, hello: &[u8]) -> Result<()> {
+    const DEPTH: usize = 40;
+    let mut tar = Builder::new(File::create(out.join("nested.tar"))?);
+    let layer = [Layer::new(MODULE_TYPES[0], None, hello)];
+    let platform = ("linux", "amd64");
+    let mut target = manifest(&mut tar, platform, CONFIG, &layer, json!({}))?;
+    for _ in 0..DEPTH {
+        target = index(&mut tar, &[target])?;
+    }
+    finish(tar, target, "nested")
+}
+
+/// A manifest that is larger than any registry takes.
+fn huge(out: &Path, hello: &[u8]) -> Result<()> {
+    const SIZE: usize = 5 << 20;
+    let title = "x".repeat(SIZE);
+    let layer = [Layer::new(MODULE_TYPES[0], Some(&title), hello)];
+    one(out, "huge", CONFIG, &layer, json!({}))
+}
+
+fn index(tar: &mut Builder<File>, manifests: &[Value]) -> Result<Value> {
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
+    blob(tar, INDEX, &to_bytes(&index))
 }
 
 fn manifest(

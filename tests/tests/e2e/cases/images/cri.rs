@@ -2,11 +2,14 @@
 //! them. A pod's sandbox is still a program of Linux, so that a pulled image is run by `ctr`; that
 //! containers of it can be made is tried in a pod of runc.
 
+use std::time::Instant;
+
 use anyhow::{Context, Result, ensure};
 use trireme_tests::registry::Registry;
 
 use super::super::cases;
 use super::says_hello;
+use crate::command::{LIMIT, Running};
 use crate::test::Test;
 
 cases! {
@@ -16,6 +19,8 @@ cases! {
         images_of_every_platform_are_pulled_and_run,
         artifacts_are_pulled_and_run,
         containers_of_pulled_artifacts_are_made_in_pods,
+        indexes_of_artifacts_without_the_platform_of_the_host_are_refused,
+        the_transfer_service_pulls_artifacts_and_unpacks_nothing_for_wasi,
     ],
 }
 
@@ -91,19 +96,81 @@ fn containers_of_pulled_artifacts_are_made_in_pods(test: &Test<'_>) -> Result<()
     archives.push("images/hello-component-wasi-wasm.tar".into());
     let archives: Vec<_> = archives.iter().map(String::as_str).collect();
     let _registry = serve(test, &archives)?;
-    let pod = Pod::run(test)?;
-    let made = |image: &str, command: &str| {
-        let image = format!("{HOST}/{image}");
-        pulled(test, &image, || pod.make(&image, command))
-    };
-    let result = made("hello-component:wasi-wasm", "[]")
-        .and_then(|()| made("artifact:built", "[]"))
-        .and_then(|()| made("artifact:type-wasm", r#"["/"]"#))
-        .and_then(|()| made("artifact:wasm-config", r#"["/"]"#))
-        .and_then(|()| match made("artifact:type-wasm", "[]") {
+    on_pods(test, |pod| {
+        pod.pull_and_make("hello-component:wasi-wasm", "[]")?;
+        pod.pull_and_make("artifact:built", "[]")?;
+        pod.pull_and_make("artifact:type-wasm", r#"["/"]"#)?;
+        pod.pull_and_make("artifact:wasm-config", r#"["/"]"#)?;
+        match pod.pull_and_make("artifact:type-wasm", "[]") {
             Err(error) if format!("{error:#}").contains("no command specified") => Ok(()),
             other => other.context("CRI makes a container without a command"),
+        }
+    })
+}
+
+/// Before any shim is asked: `Manifest` in containerd's `core/images/image.go`. Once this fails, such
+/// images are pulled, and docs/images.md has to say so.
+fn indexes_of_artifacts_without_the_platform_of_the_host_are_refused(
+    test: &Test<'_>,
+) -> Result<()> {
+    let _registry = serve(test, &["artifacts/index-wasi.tar"])?;
+    let image = format!("{HOST}/artifact:index-wasi");
+    let output = test.exec(&["crictl", "pull", &image])?;
+    // What was pulled before that is known stays under the name.
+    test.exec(&["ctr", "-n", "k8s.io", "images", "rm", &image])?;
+    let output = output.expect(1)?;
+    let words = "no match for platform in manifest";
+    ensure!(output.stderr.contains(words), "{output:?}");
+    Ok(())
+}
+
+/// With containerd's own default and not that of `deploy/containerd`: since 2.1 the transfer service
+/// pulls. Once this fails, `use_local_image_pull` is not needed any more, and docs/images.md has to
+/// say so.
+fn the_transfer_service_pulls_artifacts_and_unpacks_nothing_for_wasi(
+    test: &Test<'_>,
+) -> Result<()> {
+    let image = "hello-component:wasi-wasm";
+    let archives = [
+        "images/hello-component-wasi-wasm.tar",
+        "artifacts/built.tar",
+    ];
+    let _registry = serve(test, &archives)?;
+    test.kill_containerd()?;
+    let other = start_with_the_transfer_service(test);
+    let result = other.and_then(|running| {
+        let has_one = test.exec(&["grep", "-q", "use_local", "/etc/containerd/config.toml"])?;
+        let result = on_pods(test, |pod| {
+            pod.pull_and_make("artifact:built", "[]")?;
+            match pod.pull_and_make(image, "[]") {
+                Ok(()) if has_one.code != 0 => Ok(()),
+                Err(error) if format!("{error:#}").contains("parent snapshot") => Ok(()),
+                other => other.context("the image is unpacked"),
+            }
         });
+        drop(running);
+        result
+    });
+    test.start_containerd()?;
+    result
+}
+
+/// Starts containerd with what its configuration is without `use_local_image_pull`.
+fn start_with_the_transfer_service(test: &Test<'_>) -> Result<Running> {
+    let script = "sed 's/^use_local_image_pull/# &/' /etc/containerd/config.toml > /run/other.toml\n\
+                  exec containerd --config /run/other.toml";
+    let running = test.start(&["sh", "-ec", script])?;
+    let deadline = Instant::now() + LIMIT;
+    while test.exec(&["crictl", "info"])?.code != 0 {
+        ensure!(Instant::now() < deadline, "containerd does not answer");
+    }
+    Ok(running)
+}
+
+/// Does something with a pod, and removes it.
+fn on_pods(test: &Test<'_>, work: impl FnOnce(&Pod<'_, '_>) -> Result<()>) -> Result<()> {
+    let pod = Pod::run(test)?;
+    let result = work(&pod);
     pod.remove()?;
     result
 }
@@ -128,6 +195,12 @@ echo '{{ "metadata": {{ "name": "{name}", "namespace": "default", "uid": "{name}
         let config = format!("{folder}/pod.json");
         let id = crictl(test, &["runp", "--runtime", "runc", &config])?;
         Ok(Self { test, folder, id })
+    }
+
+    /// Pulls an image, makes a container of it, and removes both.
+    fn pull_and_make(&self, image: &str, command: &str) -> Result<()> {
+        let image = format!("{HOST}/{image}");
+        pulled(self.test, &image, || self.make(&image, command))
     }
 
     /// Makes a container of an image, and removes it.

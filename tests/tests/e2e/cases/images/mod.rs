@@ -25,6 +25,7 @@ cases! {
         artifacts_run_in_every_namespace,
         precompiled_claims_of_artifacts_are_not_believed,
         artifacts_that_lie_are_refused,
+        artifacts_beyond_all_measure_are_refused,
         ctr_refuses_artifacts_with_the_config_of_wasm,
     ],
 }
@@ -220,6 +221,18 @@ fn artifacts_that_lie_are_refused(test: &Test<'_>) -> Result<()> {
         refused(
             run(&[])?,
             &["bytes and not 7", "sha256:", &name("wrong-size")],
+        )
+    })
+}
+
+fn artifacts_beyond_all_measure_are_refused(test: &Test<'_>) -> Result<()> {
+    with_artifact(test, "nested", |run| {
+        refused(run(&["/"])?, &["more than 32 manifests", &name("nested")])
+    })?;
+    with_artifact(test, "huge", |run| {
+        refused(
+            run(&["/"])?,
+            &["no more than 4194304 are read", &name("huge")],
         )
     })
 }
