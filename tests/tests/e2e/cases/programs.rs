@@ -8,11 +8,12 @@ use crate::test::Test;
 
 cases! {
     as_with_runc: [],
-    wasm: [],
+    wasm: [
+        a_go_program_runs,
+    ],
     on_each_engine: {
         as_with_runc: [],
         wasm: [
-            a_go_program_runs,
             python_computes_and_ends_with_its_own_code,
             python_reads_and_writes_files,
             a_c_program_lists_a_folder,
