@@ -70,7 +70,7 @@ pub enum ChoiceError {
         /// The engine.
         engine: String,
         /// What is wrong.
-        source: SettingsError,
+        source: Box<SettingsError>,
         /// The file to correct.
         config: String,
     },
@@ -148,7 +148,7 @@ pub fn create(choice: &EngineChoice) -> Result<Box<dyn Engine>, ChoiceError> {
             return Err(ChoiceError::Settings {
                 handler,
                 engine,
-                source,
+                source: Box::new(source),
                 config,
             });
         }

@@ -53,6 +53,7 @@ fn main() -> ExitCode {
 fn dispatch() -> Result<u8> {
     let mut args = std::env::args().skip(1);
     let verb = args.next();
+    guest::name_process("trireme-executor");
     match verb.as_deref() {
         Some("init") => init::main(),
         Some("compile") => compile::main(),

@@ -10,6 +10,7 @@ use crate::test::Test;
 cases! {
     as_with_runc: [
         a_running_task_is_not_deleted,
+        a_process_has_its_programs_name,
         an_unknown_task_is_not_found,
         two_namespaces_may_use_one_id,
         ten_at_a_time_run,
@@ -49,6 +50,16 @@ fn ps_tells_the_first_process(test: &Test<'_>) -> Result<()> {
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     ensure!(pids == [&pid], "the task's pid is {pid}: {list:?}");
+    test.remove()
+}
+
+fn a_process_has_its_programs_name(test: &Test<'_>) -> Result<()> {
+    test.run_detached(&[], &["/sleep.wasm", "60"])?;
+    let (pid, _) = test.task()?;
+    let name = test
+        .exec(&["cat", &format!("/proc/{pid}/comm")])?
+        .expect(0)?;
+    ensure!(name.stdout == "sleep.wasm\n", "{name:?}");
     test.remove()
 }
 
