@@ -80,8 +80,3 @@ fn blocks(page: &str) -> Vec<(String, String)> {
 fn the_page_on_configuration_holds() {
     replay(include_str!("../../docs/configuration.md"));
 }
-
-#[test]
-fn the_page_on_images_holds() {
-    replay(include_str!("../../docs/images.md"));
-}
