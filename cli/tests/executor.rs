@@ -62,6 +62,7 @@ fn run_asks_for_the_handler_s_engine_with_everything_given() {
         json!({
             "handler": "h", "engine": "edge", "plugin": "/e.so", "settings": {"fast": true},
             "limits": {"memory": null, "table": null, "stack": null, "fuel": 9},
+            "config": "config.toml", "plugins": ["edge"],
         })
     );
     assert_eq!(request["file"], "x.wasm");
