@@ -41,8 +41,12 @@ fn run(test: &Test<'_>, image: &str, commands: &[&[&str]]) -> Result<()> {
             return says_hello(output);
         }
         let output = output.expect(127)?;
-        let words = "no such file or directory";
-        ensure!(output.stderr.contains(words), "{output:?}");
+        let is_bare = command.first().is_some_and(|name| !name.contains('/'));
+        let why = match is_bare {
+            true => "executable file not found in $PATH",
+            false => "no such file or directory",
+        };
+        ensure!(output.stderr.contains(why), "{output:?}");
         Ok(())
     });
     test.docker(&["rmi", image])?;
