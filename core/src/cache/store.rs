@@ -300,15 +300,21 @@ impl Cache {
         stored.sort_by_key(|(_, _, used)| std::cmp::Reverse(*used));
         let (mut total, mut pruned, mut kept) = (0, Pruned::default(), HashSet::new());
         for (key, entry, _) in stored {
-            let size = fs::metadata(self.code_path(&entry.code)).map_or(0, |m| m.len());
-            if total + size <= max_size {
+            // Entries of several builds may share their code.
+            if kept.contains(&entry.code) {
+                continue;
+            }
+            let size = fs::metadata(self.code_path(&entry.code)).map(|code| code.len());
+            if let Ok(size) = size
+                && total + size <= max_size
+            {
                 total += size;
                 kept.insert(entry.code);
                 continue;
             }
             self.discard(&key, &entry, &kept)?;
             pruned.removed += 1;
-            pruned.freed += size;
+            pruned.freed += size.unwrap_or(0);
         }
         self.remove_unnamed_code(&kept)?;
         self.remove_unused_locks()?;

@@ -112,6 +112,18 @@ fn the_entry_used_longest_ago_makes_room() {
 }
 
 #[test]
+fn entries_that_share_code_stay_and_go_together() {
+    let f = Fixture::new();
+    for wasm in ["one", "two"] {
+        f.insert(wasm, b"the same code", 1 << 20).unwrap();
+    }
+    assert_eq!(f.cache.prune(13).unwrap().removed, 0);
+    assert!(f.found("one").is_some() && f.found("two").is_some());
+    assert_eq!(f.cache.prune(0).unwrap().removed, 2);
+    assert_eq!(f.cache.entries().unwrap().len(), 0);
+}
+
+#[test]
 fn a_folder_that_others_can_write_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cache");
