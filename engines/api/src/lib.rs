@@ -32,7 +32,7 @@ pub mod testing;
 pub use guest::{Directory, Guest, Rights};
 pub use info::{Info, Kind, Preview, World};
 pub use outcome::Outcome;
-pub use refusal::{check_limit, too_much};
+pub use refusal::{check_kind, check_limit, check_module, too_much};
 pub use settings::{Limit, Limits, Setting, SettingType, SettingValue, Settings, SettingsError};
 
 use std::fs::File;

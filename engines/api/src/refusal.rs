@@ -1,7 +1,12 @@
 //! What every adapter says alike of a program that it cannot load: the words
 //! are part of the guest contract.
 
-use crate::EngineError;
+use crate::{EngineError, Kind};
+
+/// The header of a core module: magic number, version 1, layer 0.
+const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+/// The header of a component: magic number, version 13, layer 1.
+const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
 /// How many exports a message lists.
 const LISTED: usize = 10;
@@ -31,6 +36,51 @@ impl EngineError {
         EngineError::Link(format!(
             "the function \"{name}\" takes parameters and cannot be the entry"
         ))
+    }
+
+    /// A component was given to `engine`, which has none.
+    pub fn modules_only(engine: &str) -> Self {
+        EngineError::Rejected(format!(
+            "a component, and {engine} takes modules only; use an engine that takes components, \
+             such as wasmtime"
+        ))
+    }
+}
+
+/// Refuses bytes of the other kind, or of none, with a plainer reason than a
+/// parser gives.
+///
+/// # Errors
+///
+/// [`EngineError::Rejected`].
+pub fn check_kind(wasm: &[u8], kind: Kind) -> Result<(), EngineError> {
+    let found = if wasm.starts_with(MODULE) {
+        Kind::Module
+    } else if wasm.starts_with(COMPONENT) {
+        Kind::Component
+    } else {
+        return Err(EngineError::Rejected(
+            "not WebAssembly: its header is unknown".into(),
+        ));
+    };
+    if found == kind {
+        return Ok(());
+    }
+    Err(EngineError::Rejected(format!(
+        "a WebAssembly {found}, not a {kind}"
+    )))
+}
+
+/// The same for an engine that takes modules only.
+///
+/// # Errors
+///
+/// As [`check_kind`], and [`EngineError::modules_only`].
+pub fn check_module(engine: &str, wasm: &[u8], kind: Kind) -> Result<(), EngineError> {
+    check_kind(wasm, kind)?;
+    match kind {
+        Kind::Module => Ok(()),
+        Kind::Component => Err(EngineError::modules_only(engine)),
     }
 }
 
@@ -76,6 +126,25 @@ mod tests {
             told(2)
         );
         assert!(told(12).ends_with("\"f9\" and 2 more"), "{}", told(12));
+    }
+
+    #[test]
+    fn a_kind_is_told_by_the_header() {
+        let told = |wasm: &[u8], kind| match check_kind(wasm, kind) {
+            Ok(()) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(told(MODULE, Kind::Module), "");
+        assert_eq!(told(COMPONENT, Kind::Component), "");
+        let other = told(COMPONENT, Kind::Module);
+        assert_eq!(other, "a WebAssembly component, not a module");
+        assert!(told(b"\0asm", Kind::Module).contains("header is unknown"));
+        let error = check_module("e", COMPONENT, Kind::Component).unwrap_err();
+        assert!(
+            error.to_string().contains("e takes modules only"),
+            "{error}"
+        );
+        assert!(check_module("e", MODULE, Kind::Module).is_ok());
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! WebAssembly to what stands in for precompiled code.
 
-use trireme_engine::{EngineError, Kind};
-use wasmparser::Parser;
+use trireme_engine::{EngineError, Kind, check_module};
 
 use crate::ffi::{self, AstModule, Configure};
 use crate::owned::Owned;
@@ -62,36 +61,10 @@ pub(crate) fn parse(
 
 /// The module alone, where it is one.
 fn plain(wasm: &[u8], kind: Kind) -> Result<Vec<u8>, EngineError> {
-    check_kind(wasm, kind)?;
+    check_module("WasmEdge", wasm, kind)?;
     let rejected =
         |why: &str| EngineError::Rejected(format!("not a module that WasmEdge takes: {why}"));
     module::without_native_code(wasm)
         .map_err(|error| rejected(&error.to_string()))?
         .ok_or_else(|| rejected("unexpected end"))
-}
-
-/// Refuses all but modules with a plainer reason than a parser gives.
-fn check_kind(wasm: &[u8], kind: Kind) -> Result<(), EngineError> {
-    let found = if Parser::is_core_wasm(wasm) {
-        Kind::Module
-    } else if Parser::is_component(wasm) {
-        Kind::Component
-    } else {
-        return Err(EngineError::Rejected(
-            "not WebAssembly: its header is unknown".into(),
-        ));
-    };
-    if found != kind {
-        return Err(EngineError::Rejected(format!(
-            "a WebAssembly {found}, not a {kind}"
-        )));
-    }
-    if found == Kind::Component {
-        return Err(EngineError::Rejected(
-            "a component, and WasmEdge takes modules only; use an engine that takes components, \
-             such as wasmtime"
-                .into(),
-        ));
-    }
-    Ok(())
 }

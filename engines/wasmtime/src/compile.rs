@@ -1,6 +1,6 @@
 //! WebAssembly to precompiled code.
 
-use trireme_engine::{EngineError, Kind};
+use trireme_engine::{EngineError, Kind, check_kind};
 use wasmtime::Engine;
 use wasmtime::wasmparser::{Parser, Payload, Validator, WasmFeatures};
 
@@ -39,25 +39,6 @@ fn check_memories(valid: &[u8]) -> Result<(), EngineError> {
         }
     }
     Ok(())
-}
-
-/// Refuses bytes of the other kind with a plainer reason than a parser gives.
-fn check_kind(wasm: &[u8], kind: Kind) -> Result<(), EngineError> {
-    let found = if Parser::is_core_wasm(wasm) {
-        Kind::Module
-    } else if Parser::is_component(wasm) {
-        Kind::Component
-    } else {
-        return Err(EngineError::Rejected(
-            "not WebAssembly: its header is unknown".into(),
-        ));
-    };
-    if found == kind {
-        return Ok(());
-    }
-    Err(EngineError::Rejected(format!(
-        "a WebAssembly {found}, not a {kind}"
-    )))
 }
 
 fn rejected(kind: Kind, why: &dyn std::fmt::Display) -> EngineError {

@@ -79,11 +79,7 @@ struct Interpreter {
 impl Engine for Interpreter {
     fn accepts(&self, wasm: &[u8], kind: Kind) -> Result<(), EngineError> {
         if kind == Kind::Component {
-            return Err(EngineError::Rejected(
-                "a component, and wasmi takes modules only; use an engine that takes components, \
-                 such as wasmtime"
-                    .into(),
-            ));
+            return Err(EngineError::modules_only("wasmi"));
         }
         Module::validate(&self.engine, wasm).map_err(|error| {
             EngineError::Rejected(format!("not a module that wasmi takes: {error}"))
