@@ -1,8 +1,9 @@
 //! An engine from a plugin, on an installation that runs.
 
-use std::fmt::Write as _;
+use std::fs::File;
 
 use anyhow::{Context, Result, ensure};
+use trireme_tests::engines::Engine;
 use trireme_tests::paths;
 
 use super::cases;
@@ -21,60 +22,40 @@ cases! {
 const PLUGIN: &str = "/opt/trireme/added/libtrireme_wasmi.so";
 const RUNTIME: &str = "io.containerd.added.v1";
 
-/// Writes the plugin of this build to its place in the host, which need not see the files of the
-/// build.
-fn install(test: &Test<'_>) -> Result<()> {
-    let built = paths::dist_bin()?.join("../lib/trireme/engines/libtrireme_wasmi.so");
-    let bytes = std::fs::read(&built)
-        .with_context(|| format!("{}: run `make build` first", built.display()))?;
-    let digits = bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
-    let script = format!(
-        "mkdir -p $(dirname {PLUGIN}); perl -e 'local $/; print pack(\"H*\", <STDIN>)' > {PLUGIN}"
-    );
-    let mut running = test.start(&["sh", "-ec", &script])?;
-    running.write(&digits)?;
-    running.close_stdin();
-    running.finish(LIMIT)?.expect(0)?;
-    Ok(())
-}
-
-/// Adds the engine and its handler to the configuration, and the name under which containerd
-/// starts the shim.
-fn add(test: &Test<'_>) -> Result<()> {
-    install(test)?;
-    let server = test.mode.server().name();
-    let script = format!(
-        "ln -sf containerd-shim-trireme-v1 /opt/trireme/bin/containerd-shim-added-v1\n\
-         cp /etc/trireme/config.toml /etc/trireme/config.before\n\
-         cat > /etc/trireme/config.toml <<'END'\n\
-         {CONFIG}\
+/// Has `act` on an installation to which a plugin was added at `place`: the file, the engine and a
+/// handler in the configuration, and the name under which containerd starts the shim.
+pub(super) fn with_added<T>(
+    test: &Test<'_>,
+    engine: Engine,
+    place: &str,
+    handler: &str,
+    act: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let built = paths::dist_plugins()?.join(engine.plugin().context("it is a plugin")?);
+    let mut bytes =
+        File::open(&built).with_context(|| format!("{}: run `make build`", built.display()))?;
+    test.write(place, &mut bytes)?;
+    let link = format!("/opt/trireme/bin/containerd-shim-{handler}-v1");
+    test.exec(&["ln", "-sf", "containerd-shim-trireme-v1", &link])?
+        .expect(0)?;
+    let (name, server) = (engine.name(), test.mode.server().name());
+    let config = format!(
+        "{CONFIG}\
          [engines]\n\
-         wasmi.plugin = \"{PLUGIN}\"\n\
-         [handlers.added]\n\
-         engine = \"wasmi\"\n\
-         server = \"{server}\"\n\
-         END"
+         {name}.plugin = \"{place}\"\n\
+         [handlers.{handler}]\n\
+         engine = \"{name}\"\n\
+         server = \"{server}\"\n"
     );
+    let result = test.with_config(&config, act);
+    let script = format!("rm -r $(dirname {place}) {link}");
     test.exec(&["sh", "-ec", &script])?.expect(0)?;
-    Ok(())
+    result
 }
 
-fn take_back(test: &Test<'_>) -> Result<()> {
-    let script = "mv /etc/trireme/config.before /etc/trireme/config.toml\n\
-                  rm -r /opt/trireme/added /opt/trireme/bin/containerd-shim-added-v1";
-    test.exec(&["sh", "-ec", script])?.expect(0)?;
-    Ok(())
-}
-
-/// A case between the two.
+/// A case on an installation with wasmi.
 fn with_wasmi(test: &Test<'_>, case: impl FnOnce() -> Result<()>) -> Result<()> {
-    add(test)?;
-    let result = case();
-    take_back(test)?;
-    result?;
+    with_added(test, Engine::Wasmi, PLUGIN, "added", case)?;
     test.next_container_runs()
 }
 

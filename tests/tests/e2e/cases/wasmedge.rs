@@ -1,14 +1,11 @@
 //! WasmEdge where its library cannot be loaded. Where it can, it is an engine like the others.
 
-use std::fs::File;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use trireme_tests::engines::Engine;
-use trireme_tests::paths;
 
 use super::cases;
+use super::plugins::with_added;
 use crate::command::Output;
-use crate::mode::CONFIG;
 use crate::test::Test;
 
 cases! {
@@ -24,41 +21,8 @@ const RUNTIME: &str = "io.containerd.wasmedge.v1";
 /// What the message names: the library, and what to do about it.
 const WORDS: [&str; 2] = ["libwasmedge.so.0", "install it"];
 
-fn add(test: &Test<'_>) -> Result<()> {
-    let file = Engine::WasmEdge.plugin().context("it is a plugin")?;
-    let built = paths::dist_plugins()?.join(file);
-    let mut bytes =
-        File::open(&built).with_context(|| format!("{}: run `make build`", built.display()))?;
-    test.write(PLUGIN, &mut bytes)?;
-    let server = test.mode.server().name();
-    let script = format!(
-        "ln -sf containerd-shim-trireme-v1 /opt/trireme/bin/containerd-shim-wasmedge-v1\n\
-         cp /etc/trireme/config.toml /etc/trireme/config.before\n\
-         cat > /etc/trireme/config.toml <<'END'\n\
-         {CONFIG}\
-         [engines]\n\
-         wasmedge.plugin = \"{PLUGIN}\"\n\
-         [handlers.wasmedge]\n\
-         engine = \"wasmedge\"\n\
-         server = \"{server}\"\n\
-         END"
-    );
-    test.exec(&["sh", "-ec", &script])?.expect(0)?;
-    Ok(())
-}
-
-fn take_back(test: &Test<'_>) -> Result<()> {
-    let script = "mv /etc/trireme/config.before /etc/trireme/config.toml\n\
-                  rm -r /opt/trireme/added /opt/trireme/bin/containerd-shim-wasmedge-v1";
-    test.exec(&["sh", "-ec", script])?.expect(0)?;
-    Ok(())
-}
-
 fn wasmedge_without_its_library_is_refused_with_the_remedy(test: &Test<'_>) -> Result<()> {
-    add(test)?;
-    let result = refused(test);
-    take_back(test)?;
-    result?;
+    with_added(test, Engine::WasmEdge, PLUGIN, "wasmedge", || refused(test))?;
     test.next_container_runs()
 }
 
