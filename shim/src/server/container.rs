@@ -1,8 +1,7 @@
 //! A container that exists: what can be done to it, and its end.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use trireme_container::cgroup::Cgroup;
@@ -16,7 +15,7 @@ use super::error::ServiceError;
 use super::events::Events;
 use super::hooks::Hooks;
 use super::log::TaskLog;
-use super::process::{Process, lock};
+use super::process::Process;
 use crate::wire::events::Event;
 
 /// How long the kernel may take to let go of a cgroup, or to freeze one.
@@ -34,8 +33,6 @@ pub struct Container {
     pub cgroup: Cgroup,
     /// Its first process.
     pub init: Arc<Process>,
-    /// What is executed beside that, by the ids that clients gave.
-    pub(super) execs: Mutex<HashMap<String, Arc<Process>>>,
     pub(super) state_dir: StateDir,
     pub(super) hooks: Hooks,
     pub(super) log: TaskLog,
@@ -49,15 +46,13 @@ impl Container {
         self.init.pid()
     }
 
-    /// A process of it: init, where the id is empty.
+    /// Its process of this id: init, whose id is empty, is the only one.
     pub fn process(&self, exec_id: &str) -> Result<Arc<Process>, ServiceError> {
         if exec_id.is_empty() {
             return Ok(self.init.clone());
         }
-        lock(&self.execs)
-            .get(exec_id)
-            .cloned()
-            .ok_or_else(|| ServiceError::NotFound(format!("process does not exist {exec_id}")))
+        let reason = format!("process does not exist {exec_id}");
+        Err(ServiceError::NotFound(reason))
     }
 
     /// Lets the guest run.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tokio::io::unix::AsyncFd;
 use trireme_container::cgroup::{Cgroup, Layout};
@@ -412,7 +412,6 @@ impl Made {
             bundle: record.bundle,
             cgroup,
             init: Arc::new(init),
-            execs: Mutex::default(),
             state_dir,
             hooks: self.hooks,
             log,
