@@ -1,57 +1,34 @@
 //! What is wasmer's own, beyond the suite that every adapter passes.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::path::Path;
 
+use trireme_engine::testing::tools::{self, check_proposal};
 use trireme_engine::{
-    Adapter, Engine, EngineError, Guest, Kind, Limits, Outcome, Program, SettingValue, Settings,
+    Adapter, Engine, EngineError, Guest, Kind, Limits, Outcome, Program, SettingValue,
 };
 use trireme_engine_wasmer::ADAPTER;
 
-/// For each proposal with a switch, a module that needs it and nothing newer.
-const PROPOSALS: &[(&str, &str)] = &[
-    (
-        "bulk-memory",
-        "(memory 1) (func (memory.fill (i32.const 0) (i32.const 0) (i32.const 1)))",
-    ),
-    ("exceptions", "(tag $e) (func (throw $e))"),
-    (
-        "extended-const",
-        "(global i32 (i32.add (i32.const 1) (i32.const 2)))",
-    ),
-    ("multi-memory", "(memory 1) (memory 1)"),
-    (
-        "multi-value",
-        "(func (result i32 i32) (i32.const 0) (i32.const 1))",
-    ),
-    ("reference-types", "(table 1 externref)"),
-    (
-        "relaxed-simd",
-        "(func (param v128) (result v128) (i32x4.relaxed_trunc_f32x4_s (local.get 0)))",
-    ),
-    ("simd", "(func (drop (v128.const i32x4 0 0 0 0)))"),
-    (
-        "threads",
-        "(memory 1) (func (drop (i32.atomic.load (i32.const 0))))",
-    ),
-    (
-        "wide-arithmetic",
-        "(func (param i64 i64 i64 i64) (result i64 i64)
-           (i64.add128 (local.get 0) (local.get 1) (local.get 2) (local.get 3)))",
-    ),
+/// The proposals with a switch.
+const SWITCHES: &[&str] = &[
+    "bulk-memory",
+    "exceptions",
+    "extended-const",
+    "multi-memory",
+    "multi-value",
+    "reference-types",
+    "relaxed-simd",
+    "simd",
+    "threads",
+    "wide-arithmetic",
 ];
 
-/// For each proposal without one, a module that needs it.
-const REFUSED: &[(&str, &str)] = &[
-    ("custom-page-sizes", "(memory 1 (pagesize 1))"),
-    (
-        "function-references",
-        "(type $f (func)) (func (param (ref $f)) (call_ref $f (local.get 0)))",
-    ),
-    ("gc", "(type (struct (field i32)))"),
-    ("memory64", "(memory i64 1)"),
-    ("tail-call", "(func $f (return_call $f))"),
+/// The proposals without one.
+const REFUSED: &[&str] = &[
+    "custom-page-sizes",
+    "function-references",
+    "gc",
+    "memory64",
+    "tail-call",
 ];
 
 /// How many settings stand before those of the proposals.
@@ -61,12 +38,7 @@ const HELLO: &str = r#"(module (func (export "_start")))"#;
 
 /// An engine with these settings.
 fn engine(given: &[(&str, SettingValue)], limits: Limits) -> Result<Box<dyn Engine>, EngineError> {
-    let given: BTreeMap<_, _> = given
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), value.clone()))
-        .collect();
-    let settings = Settings::check(ADAPTER.info().settings, &given).expect("declared settings");
-    ADAPTER.create(&settings, &limits)
+    tools::engine(&ADAPTER, given, limits)
 }
 
 fn default_engine() -> Box<dyn Engine> {
@@ -80,11 +52,7 @@ fn load(
     text: &str,
     path: &Path,
 ) -> Result<Box<dyn Program>, EngineError> {
-    let wasm = wat::parse_str(text).expect("text");
-    let code = compiler.compile(&wasm, Kind::Module).expect("compilation");
-    fs::write(path, code).expect("a file");
-    // SAFETY: the code is of this build, and the file is written once.
-    unsafe { runner.load(File::open(path).expect("a file"), Kind::Module, None) }
+    tools::load(compiler, runner, (Kind::Module, text), None, path)
 }
 
 fn refusal(text: &str) -> String {
@@ -113,36 +81,19 @@ fn a_proposal_is_taken_when_it_is_on_and_refused_when_it_is_off() {
         .skip(OF_THE_COMPILER)
         .map(|s| s.key)
         .collect();
-    assert_eq!(
-        declared,
-        PROPOSALS.iter().map(|(key, _)| *key).collect::<Vec<_>>()
-    );
-    for (key, fields) in PROPOSALS {
+    assert_eq!(declared, SWITCHES);
+    for key in SWITCHES {
         for on in [true, false] {
             let engine = engine(&[(*key, SettingValue::Bool(on))], Limits::default());
-            taken(&*engine.expect(key), key, fields, on);
+            check_proposal(&*engine.expect(key), key, on);
         }
     }
 }
 
 #[test]
 fn a_proposal_that_wasmer_lacks_is_refused() {
-    for (name, fields) in REFUSED {
-        taken(&*default_engine(), name, fields, false);
-    }
-}
-
-fn taken(engine: &dyn Engine, key: &str, fields: &str, on: bool) {
-    let wasm = wat::parse_str(format!("(module {fields})")).expect(key);
-    for (call, result) in [
-        ("accepts", engine.accepts(&wasm, Kind::Module)),
-        ("compile", engine.compile(&wasm, Kind::Module).map(drop)),
-    ] {
-        match result {
-            Ok(()) => assert!(on, "{key} = false: {call} takes it"),
-            Err(EngineError::Rejected(why)) => assert!(!on, "{key} = true: {call}: {why}"),
-            Err(error) => panic!("{key} = {on}: {call}: {error}"),
-        }
+    for name in REFUSED {
+        check_proposal(&*default_engine(), name, false);
     }
 }
 

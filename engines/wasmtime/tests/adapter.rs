@@ -1,54 +1,10 @@
 //! What is wasmtime's own, beyond the suite that every adapter passes.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::Path;
 
-use trireme_engine::{
-    Adapter, Engine, EngineError, Guest, Kind, Limits, Outcome, Program, SettingValue, Settings,
-};
+use trireme_engine::testing::tools::{self, PROPOSALS, check_proposal, load};
+use trireme_engine::{Adapter, Engine, EngineError, Guest, Kind, Limits, Outcome, SettingValue};
 use trireme_engine_wasmtime::ADAPTER;
-
-/// For each proposal with a switch, a module that needs it and nothing newer.
-const PROPOSALS: &[(&str, &str)] = &[
-    (
-        "bulk-memory",
-        "(memory 1) (func (memory.fill (i32.const 0) (i32.const 0) (i32.const 1)))",
-    ),
-    ("custom-page-sizes", "(memory 1 (pagesize 1))"),
-    ("exceptions", "(tag $e) (func (throw $e))"),
-    (
-        "extended-const",
-        "(global i32 (i32.add (i32.const 1) (i32.const 2)))",
-    ),
-    (
-        "function-references",
-        "(type $f (func)) (func (param (ref $f)) (call_ref $f (local.get 0)))",
-    ),
-    ("gc", "(type (struct (field i32)))"),
-    ("memory64", "(memory i64 1)"),
-    ("multi-memory", "(memory 1) (memory 1)"),
-    (
-        "multi-value",
-        "(func (result i32 i32) (i32.const 0) (i32.const 1))",
-    ),
-    ("reference-types", "(table 1 externref)"),
-    (
-        "relaxed-simd",
-        "(func (param v128) (result v128) (i32x4.relaxed_trunc_f32x4_s (local.get 0)))",
-    ),
-    ("simd", "(func (drop (v128.const i32x4 0 0 0 0)))"),
-    ("tail-call", "(func $f (return_call $f))"),
-    (
-        "threads",
-        "(memory 1) (func (drop (i32.atomic.load (i32.const 0))))",
-    ),
-    (
-        "wide-arithmetic",
-        "(func (param i64 i64 i64 i64) (result i64 i64)
-           (i64.add128 (local.get 0) (local.get 1) (local.get 2) (local.get 3)))",
-    ),
-];
 
 const HELLO: &str = r#"(module (func (export "_start")))"#;
 const COMPONENT: &str = r#"(component
@@ -58,32 +14,11 @@ const COMPONENT: &str = r#"(component
 
 /// An engine with these settings.
 fn engine(given: &[(&str, SettingValue)], limits: Limits) -> Result<Box<dyn Engine>, EngineError> {
-    let given: BTreeMap<_, _> = given
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), value.clone()))
-        .collect();
-    let settings = Settings::check(ADAPTER.info().settings, &given).expect("declared settings");
-    ADAPTER.create(&settings, &limits)
+    tools::engine(&ADAPTER, given, limits)
 }
 
 fn default_engine() -> Box<dyn Engine> {
     engine(&[], Limits::default()).expect("the defaults")
-}
-
-/// Compiles `text` with one engine into `path` and loads it with another.
-fn load(
-    compiler: &dyn Engine,
-    runner: &dyn Engine,
-    text: &str,
-    kind: Kind,
-    entry: Option<&str>,
-    path: &Path,
-) -> Result<Box<dyn Program>, EngineError> {
-    let wasm = wat::parse_str(text).expect("text");
-    fs::write(path, compiler.compile(&wasm, kind).expect("compilation")).expect("a file");
-    // SAFETY: the code is of this build; where the settings differ, wasmtime
-    // compares them. The file is written once.
-    unsafe { runner.load(File::open(path).expect("a file"), kind, entry) }
 }
 
 #[test]
@@ -99,8 +34,7 @@ fn a_proposal_is_taken_when_it_is_on_and_refused_when_it_is_off() {
         declared,
         PROPOSALS.iter().map(|(key, _)| *key).collect::<Vec<_>>()
     );
-    for (key, fields) in PROPOSALS {
-        let wasm = wat::parse_str(format!("(module {fields})")).expect(key);
+    for (key, _) in PROPOSALS {
         for on in [true, false] {
             let mut given = vec![(*key, SettingValue::Bool(on))];
             if *key == "simd" {
@@ -110,16 +44,7 @@ fn a_proposal_is_taken_when_it_is_on_and_refused_when_it_is_off() {
                 Ok(engine) => engine,
                 Err(error) => panic!("{key} = {on}: {error}"),
             };
-            for (call, result) in [
-                ("accepts", engine.accepts(&wasm, Kind::Module)),
-                ("compile", engine.compile(&wasm, Kind::Module).map(drop)),
-            ] {
-                match result {
-                    Ok(()) => assert!(on, "{key} = false: {call} takes it"),
-                    Err(EngineError::Rejected(why)) => assert!(!on, "{key} = true: {call}: {why}"),
-                    Err(error) => panic!("{key} = {on}: {call}: {error}"),
-                }
-            }
+            check_proposal(&*engine, key, on);
         }
     }
 }
@@ -144,8 +69,7 @@ fn winch_compiles_once_what_it_lacks_is_off() {
     let program = load(
         &*engine,
         &*engine,
-        HELLO,
-        Kind::Module,
+        (Kind::Module, HELLO),
         None,
         &dir.path().join("code"),
     );
@@ -165,7 +89,7 @@ fn code_for_other_settings_is_refused() {
         (Kind::Component, COMPONENT, Some("run")),
     ] {
         let path = dir.path().join(kind.to_string());
-        let loaded = load(&*default_engine(), &*fuelled, text, kind, entry, &path);
+        let loaded = load(&*default_engine(), &*fuelled, (kind, text), entry, &path);
         let error = loaded.err().expect("a refusal");
         assert!(
             matches!(error, EngineError::Precompiled(_)),
@@ -205,7 +129,7 @@ fn code_of_either_kind_runs_from_a_mapping_of_its_file() {
         (Kind::Component, COMPONENT, Some("run")),
     ] {
         let path = dir.path().join(kind.to_string());
-        let program = load(&*engine, &*engine, text, kind, entry, &path).expect("a program");
+        let program = load(&*engine, &*engine, (kind, text), entry, &path).expect("a program");
         let maps = fs::read_to_string("/proc/self/maps").expect("mappings");
         let path = path.to_str().expect("text");
         let executable = |line: &str| line.contains(" r-xp ") && line.ends_with(path);
@@ -228,8 +152,7 @@ fn a_guest_without_the_network_gets_neither_sockets_nor_names() {
             let program = load(
                 &*engine,
                 &*engine,
-                NETWORK,
-                Kind::Component,
+                (Kind::Component, NETWORK),
                 Some(entry),
                 &path,
             );
@@ -292,7 +215,7 @@ fn an_uncaught_exception_and_a_full_heap_are_traps_that_say_so() {
     let dir = tempfile::tempdir().expect("a directory");
     for (text, function, cause) in [(throw, "$fly", "exception"), (keep, "$hoard", "heap")] {
         let path = dir.path().join(function);
-        let program = load(&*engine, &*engine, text, Kind::Module, None, &path);
+        let program = load(&*engine, &*engine, (Kind::Module, text), None, &path);
         let outcome = program.expect("a program").run(Guest::command("guest"));
         let Outcome::Trap(why) = outcome else {
             panic!("{outcome:?}")
@@ -312,8 +235,7 @@ fn a_long_list_of_exports_is_cut() {
     let loaded = load(
         &*engine,
         &*engine,
-        &text,
-        Kind::Module,
+        (Kind::Module, &text),
         None,
         &dir.path().join("code"),
     );

@@ -1,47 +1,29 @@
 //! What is WasmEdge's own, beyond the suite that every adapter passes.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 
+use trireme_engine::testing::tools::{self, check_proposal};
 use trireme_engine::{
     Adapter, Directory, Engine, EngineError, Guest, Kind, Limits, Outcome, Program, Rights,
-    SettingValue, Settings,
+    SettingValue,
 };
 
-/// For each proposal, a module that needs it and nothing newer.
-const PROPOSALS: &[(&str, &str)] = &[
-    (
-        "bulk-memory",
-        "(memory 1) (func (memory.fill (i32.const 0) (i32.const 0) (i32.const 1)))",
-    ),
-    ("exceptions", "(tag $e) (func (throw $e))"),
-    (
-        "extended-const",
-        "(global i32 (i32.add (i32.const 1) (i32.const 2)))",
-    ),
-    (
-        "function-references",
-        "(type $f (func)) (func (param (ref $f)) (call_ref $f (local.get 0)))",
-    ),
-    ("gc", "(type (struct (field i32)))"),
-    ("memory64", "(memory i64 1)"),
-    ("multi-memory", "(memory 1) (memory 1)"),
-    (
-        "multi-value",
-        "(func (result i32 i32) (i32.const 0) (i32.const 1))",
-    ),
-    ("reference-types", "(table 1 externref)"),
-    (
-        "relaxed-simd",
-        "(func (param v128) (result v128) (i32x4.relaxed_trunc_f32x4_s (local.get 0)))",
-    ),
-    ("simd", "(func (drop (v128.const i32x4 0 0 0 0)))"),
-    ("tail-call", "(func $f (return_call $f))"),
-    (
-        "threads",
-        "(memory 1) (func (drop (i32.atomic.load (i32.const 0))))",
-    ),
+/// The proposals with a switch.
+const SWITCHES: &[&str] = &[
+    "bulk-memory",
+    "exceptions",
+    "extended-const",
+    "function-references",
+    "gc",
+    "memory64",
+    "multi-memory",
+    "multi-value",
+    "reference-types",
+    "relaxed-simd",
+    "simd",
+    "tail-call",
+    "threads",
 ];
 
 /// Proposals that others need, which are switched off with them.
@@ -63,21 +45,16 @@ fn adapter() -> &'static dyn Adapter {
 }
 
 fn engine(off: &[&str]) -> Result<Box<dyn Engine>, EngineError> {
-    let given: BTreeMap<_, _> = off
+    let off: Vec<_> = off
         .iter()
-        .map(|key| ((*key).to_owned(), SettingValue::Bool(false)))
+        .map(|key| (*key, SettingValue::Bool(false)))
         .collect();
-    let adapter = adapter();
-    let settings = Settings::check(adapter.info().settings, &given).expect("declared settings");
-    adapter.create(&settings, &Limits::default())
+    tools::engine(adapter(), &off, Limits::default())
 }
 
 fn load(text: &str, path: &Path) -> Result<Box<dyn Program>, EngineError> {
     let engine = engine(&[])?;
-    let wasm = wat::parse_str(text).expect("text");
-    fs::write(path, engine.compile(&wasm, Kind::Module)?).expect("a file");
-    // SAFETY: the code is of this build, and the file is written once.
-    unsafe { engine.load(File::open(path).expect("a file"), Kind::Module, None) }
+    tools::load(&*engine, &*engine, (Kind::Module, text), None, path)
 }
 
 fn refusal(text: &str) -> String {
@@ -97,12 +74,9 @@ fn outcome(text: &str, guest: Guest) -> Outcome {
 #[test]
 fn a_proposal_is_taken_when_it_is_on_and_refused_when_it_is_off() {
     let declared: Vec<_> = adapter().info().settings.iter().map(|s| s.key).collect();
-    assert_eq!(
-        declared,
-        PROPOSALS.iter().map(|(key, _)| *key).collect::<Vec<_>>()
-    );
-    for (key, fields) in PROPOSALS {
-        taken(&*engine(&[]).expect(key), key, fields, true);
+    assert_eq!(declared, SWITCHES);
+    for key in SWITCHES {
+        check_proposal(&*engine(&[]).expect(key), key, true);
         let mut off = vec![*key];
         off.extend(
             NEEDED_BY
@@ -110,16 +84,7 @@ fn a_proposal_is_taken_when_it_is_on_and_refused_when_it_is_off() {
                 .filter(|(needed, _)| needed == key)
                 .flat_map(|(_, by)| *by),
         );
-        taken(&*engine(&off).expect(key), key, fields, false);
-    }
-}
-
-fn taken(engine: &dyn Engine, key: &str, fields: &str, on: bool) {
-    let wasm = wat::parse_str(format!("(module {fields})")).expect(key);
-    match engine.compile(&wasm, Kind::Module) {
-        Ok(_) => assert!(on, "{key} = false: it is taken"),
-        Err(EngineError::Rejected(why)) => assert!(!on, "{key} = true: {why}"),
-        Err(error) => panic!("{key} = {on}: {error}"),
+        check_proposal(&*engine(&off).expect(key), key, false);
     }
 }
 

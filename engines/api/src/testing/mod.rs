@@ -24,6 +24,7 @@ mod cases;
 pub mod fake;
 mod process;
 mod subject;
+pub mod tools;
 
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
