@@ -92,7 +92,7 @@ impl Host {
             if let Some(file) = engine.plugin()
                 && paths::dist_plugins()?.join(file).exists()
             {
-                self.install_plugin(file)?;
+                self.install_plugin(file, PLUGINS)?;
             }
         }
         for handler in mode::handlers(kind) {
@@ -105,12 +105,12 @@ impl Host {
         Ok(())
     }
 
-    /// Copies a plugin of this build to where the configurations of the tests have it.
-    pub fn install_plugin(&self, file: &str) -> Result<()> {
+    /// Copies a plugin of this build to a folder of the host.
+    pub fn install_plugin(&self, file: &str, folder: &str) -> Result<()> {
         let built = paths::dist_plugins()?.join(file);
         let mut built = File::open(&built)
             .with_context(|| format!("{}: run `make build` first", built.display()))?;
-        self.write(&format!("{PLUGINS}/{file}"), &mut built)
+        self.write(&format!("{folder}/{file}"), &mut built)
     }
 
     /// Writes a file of the host, which need not see the files of the build.

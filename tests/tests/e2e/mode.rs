@@ -143,7 +143,8 @@ fn runtime(engine: Engine, server: Server, patience: Patience) -> &'static str {
     }
 }
 
-fn handler(runtime: &str) -> &str {
+/// The handler that a runtime's name has.
+pub fn handler(runtime: &str) -> &str {
     runtime.split('.').nth(2).unwrap_or(runtime)
 }
 

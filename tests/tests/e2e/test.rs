@@ -93,14 +93,9 @@ impl Test<'_> {
         self.host.instance.kind.docker
     }
 
-    /// Writes a file of the host.
-    pub fn write(&self, path: &str, from: &mut impl std::io::Read) -> Result<()> {
-        self.host.write(path, from)
-    }
-
-    /// Copies a plugin of this build to where the configurations of the tests have it.
-    pub fn install_plugin(&self, file: &str) -> Result<()> {
-        self.host.install_plugin(file)
+    /// Copies a plugin of this build to a folder of the host.
+    pub fn install_plugin(&self, file: &str, folder: &str) -> Result<()> {
+        self.host.install_plugin(file, folder)
     }
 
     /// Does something while the host has another configuration.

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 
 use super::cases;
 use super::docker::{detached, remove};
+use crate::mode::handler;
 use crate::test::Test;
 
 cases! {
@@ -47,8 +48,7 @@ fn docker_errors_have_the_codes_of_runc(test: &Test<'_>) -> Result<()> {
 
 /// Handler, engine, what the file is, and what to do.
 fn docker_names_what_is_no_wasm(test: &Test<'_>) -> Result<()> {
-    let handler = test.mode.runtime().split('.').nth(2).unwrap_or_default();
-    let handler = format!("handler \"{handler}\"");
+    let handler = format!("handler \"{}\"", handler(test.mode.runtime()));
     let native = ["--rm", "-v", "/bin/true:/mnt/native"];
     for (flags, guest, words) in [
         (

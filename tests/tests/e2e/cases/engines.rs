@@ -6,7 +6,7 @@ use trireme_tests::engines::page::{self, REPORTS, Report};
 
 use super::cases;
 use crate::command::{LIMIT, Output};
-use crate::mode::{CONFIG, MISSING, Mode, PLUGINS, UNSET};
+use crate::mode::{CONFIG, MISSING, Mode, PLUGINS, UNSET, handler};
 use crate::test::Test;
 
 cases! {
@@ -98,7 +98,7 @@ fn tells(output: &Output, words: &[&str]) -> Result<()> {
 }
 
 fn an_engine_that_is_not_there_is_told_with_those_that_are(test: &Test<'_>) -> Result<()> {
-    let handler = MISSING.split('.').nth(2).unwrap_or_default();
+    let handler = handler(MISSING);
     let (engine, remedy) = ("engine \"triton\"", format!("[handlers.{handler}] engine"));
     let words = [
         handler,
@@ -112,7 +112,7 @@ fn an_engine_that_is_not_there_is_told_with_those_that_are(test: &Test<'_>) -> R
 }
 
 fn a_setting_that_the_engine_lacks_is_told(test: &Test<'_>) -> Result<()> {
-    let handler = UNSET.split('.').nth(2).unwrap_or_default();
+    let handler = handler(UNSET);
     let remedy = format!("[handlers.{handler}.settings]");
     let words = [handler, "engine \"wasmer\"", "colour", "optimize", &remedy];
     is_told(test, UNSET, test.mode.image(), &["/hello.wasm"], &words)
@@ -134,7 +134,7 @@ fn a_component_on_an_engine_without_components_is_told(test: &Test<'_>) -> Resul
 }
 
 fn a_program_for_linux_on_a_wasm_handler_is_told(test: &Test<'_>) -> Result<()> {
-    let handler = test.mode.runtime().split('.').nth(2).unwrap_or_default();
+    let handler = handler(test.mode.runtime());
     let words = [handler, "/hello.wasm", "Linux"];
     let image = Mode::Runc.image();
     is_told(test, test.mode.runtime(), image, &["/hello.wasm"], &words)
@@ -144,7 +144,7 @@ fn a_program_for_linux_on_a_wasm_handler_is_told(test: &Test<'_>) -> Result<()> 
 fn wasmtime_as_a_plugin_does_the_same(test: &Test<'_>) -> Result<()> {
     let linked_in = all_guests(test)?;
     let file = "libtrireme_wasmtime.so";
-    test.install_plugin(file)?;
+    test.install_plugin(file, PLUGINS)?;
     let plugin = format!("{CONFIG}[engines.wasmtime]\nplugin = \"{PLUGINS}/{file}\"\n");
     let from_plugin = test.with_config(&plugin, || {
         let listed = test.exec(&["trireme", "engines"])?.expect(0)?;

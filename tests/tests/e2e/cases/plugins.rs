@@ -1,10 +1,7 @@
 //! An engine from a plugin, on an installation that runs.
 
-use std::fs::File;
-
 use anyhow::{Context, Result, ensure};
 use trireme_tests::engines::Engine;
-use trireme_tests::paths;
 
 use super::cases;
 use crate::command::{LIMIT, Output};
@@ -22,19 +19,19 @@ cases! {
 const PLUGIN: &str = "/opt/trireme/added/libtrireme_wasmi.so";
 const RUNTIME: &str = "io.containerd.added.v1";
 
-/// Has `act` on an installation to which a plugin was added at `place`: the file, the engine and a
-/// handler in the configuration, and the name under which containerd starts the shim.
+/// Where plugins are added.
+const ADDED: &str = "/opt/trireme/added";
+
+/// Has `act` on an installation to which an engine was added: its plugin in [`ADDED`], a handler in
+/// the configuration, and the name under which containerd starts the shim.
 pub(super) fn with_added<T>(
     test: &Test<'_>,
     engine: Engine,
-    place: &str,
     handler: &str,
     act: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    let built = paths::dist_plugins()?.join(engine.plugin().context("it is a plugin")?);
-    let mut bytes =
-        File::open(&built).with_context(|| format!("{}: run `make build`", built.display()))?;
-    test.write(place, &mut bytes)?;
+    let file = engine.plugin().context("it is no plugin")?;
+    test.install_plugin(file, ADDED)?;
     let link = format!("/opt/trireme/bin/containerd-shim-{handler}-v1");
     test.exec(&["ln", "-sf", "containerd-shim-trireme-v1", &link])?
         .expect(0)?;
@@ -42,20 +39,19 @@ pub(super) fn with_added<T>(
     let config = format!(
         "{CONFIG}\
          [engines]\n\
-         {name}.plugin = \"{place}\"\n\
+         {name}.plugin = \"{ADDED}/{file}\"\n\
          [handlers.{handler}]\n\
          engine = \"{name}\"\n\
          server = \"{server}\"\n"
     );
     let result = test.with_config(&config, act);
-    let script = format!("rm -r $(dirname {place}) {link}");
-    test.exec(&["sh", "-ec", &script])?.expect(0)?;
+    test.exec(&["rm", "-r", ADDED, &link])?.expect(0)?;
     result
 }
 
 /// A case on an installation with wasmi.
 fn with_wasmi(test: &Test<'_>, case: impl FnOnce() -> Result<()>) -> Result<()> {
-    with_added(test, Engine::Wasmi, PLUGIN, "added", case)?;
+    with_added(test, Engine::Wasmi, "added", case)?;
     test.next_container_runs()
 }
 
