@@ -1,8 +1,9 @@
 //! `trireme-executor compile`: compiles one program for the server and ends.
 //!
-//! It gives up everything before it looks at the program: it is nobody, sees an
-//! empty root, has no network and no capability. All it can do with what a
-//! hostile program may turn it into is write to its own memory file. The name
+//! It gives up everything before it looks at the program: it is nobody, sees a
+//! root with nothing but an empty `/tmp`, has no network and no capability. All
+//! it can do with what a hostile program may turn it into is write to memory of
+//! its own. The name
 //! that the code is filed under is settled before that: the digest is taken
 //! of a private copy of the bytes, and it is that copy that is compiled.
 

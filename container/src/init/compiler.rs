@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use trireme_core::plan::User;
 
@@ -12,7 +12,7 @@ use crate::Doing;
 /// The user and group that own nothing, `nobody` and `nogroup`.
 const NOBODY: u32 = 65534;
 
-/// Leaves this process an empty root, no privilege and nobody's credentials. It
+/// Leaves this process a root with nothing but a `/tmp`, no privilege and nobody's credentials. It
 /// is in mount, network, IPC and pid namespaces of its own already.
 ///
 /// # Errors
@@ -27,7 +27,11 @@ pub fn isolate() -> Result<(), InitError> {
     )
     .doing(what)?;
     // Every host has /proc; any folder would do to attach the new root to.
-    let empty = mounting::new_filesystem("tmpfs", "tmpfs", "size=4k,mode=555").doing(what)?;
+    let empty = mounting::new_filesystem("tmpfs", "tmpfs", "mode=555").doing(what)?;
+    // LLVM links by path. What is written there is memory of this process's cgroup.
+    rustix::fs::mkdirat(&empty, "tmp", Mode::empty()).doing(what)?;
+    rustix::fs::chmodat(&empty, "tmp", Mode::from_raw_mode(0o1777), AtFlags::empty())
+        .doing(what)?;
     let place = rustix::fs::openat(CWD, "/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .doing(what)?;
     mounting::attach(empty.as_fd(), place.as_fd()).doing(what)?;

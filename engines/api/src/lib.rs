@@ -12,7 +12,7 @@
 //! |---|---|---|---|
 //! | `info` | any | any | host |
 //! | `create` | init, compiler | before they are dropped | host |
-//! | `compile` | compiler, a throw-away process | none | an empty one |
+//! | `compile` | compiler, a throw-away process | none | an empty `/tmp` of its own |
 //! | `load`, `run` | init | none | the container's |
 //!
 //! Nothing may be opened by path or by `dlopen` in `load` and `run`: by then

@@ -253,10 +253,10 @@ typedef struct trireme_outcome {
 // that is not `STATUS_OK`, and its other results only when it is.
 //
 // `info`, `create` and `accepts` see the host's files, with privileges;
-// `compile` runs in a process without any, in an empty root; `load` and `run`
-// in the container, where every path is the image's: there, nothing is opened
-// by path but for the guest, and no library is loaded. Nothing may start a
-// thread that outlives its call.
+// `compile` runs in a process without any, in a root with nothing but an empty
+// `/tmp`; `load` and `run` in the container, where every path is the image's:
+// there, nothing is opened by path but for the guest, and no library is loaded.
+// Nothing but `compile` may start a thread that outlives its call.
 typedef struct trireme_plugin {
     // `ABI` as the plugin was built.
     uint32_t abi;

@@ -258,10 +258,10 @@ pub enum Program {}
 /// that is not `STATUS_OK`, and its other results only when it is.
 ///
 /// `info`, `create` and `accepts` see the host's files, with privileges;
-/// `compile` runs in a process without any, in an empty root; `load` and `run`
-/// in the container, where every path is the image's: there, nothing is opened
-/// by path but for the guest, and no library is loaded. Nothing may start a
-/// thread that outlives its call.
+/// `compile` runs in a process without any, in a root with nothing but an empty
+/// `/tmp`; `load` and `run` in the container, where every path is the image's:
+/// there, nothing is opened by path but for the guest, and no library is loaded.
+/// Nothing but `compile` may start a thread that outlives its call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Plugin {
