@@ -32,10 +32,14 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::Adapter;
+use subject::Subject;
 
 /// A case that an engine is known to fail, and why: a reference to its
 /// documentation or an issue, or what its interface lacks.
 pub type KnownFailure = (&'static str, &'static str);
+
+/// Settings whose values are words, by their keys.
+pub type Words = &'static [(&'static str, &'static str)];
 
 /// Runs the whole suite on `adapter` and reports as `cargo test` does.
 ///
@@ -48,6 +52,16 @@ pub fn main(adapter: &'static dyn Adapter) -> ExitCode {
 /// As [`main`], for an engine that fails some cases. Each of those must go on
 /// failing: the suite fails when one starts to pass, or has another name.
 pub fn main_except(adapter: &'static dyn Adapter, known: &'static [KnownFailure]) -> ExitCode {
+    main_with(adapter, &[], known)
+}
+
+/// As [`main_except`], for an engine with these settings, each a key and a word,
+/// and the defaults for all others.
+pub fn main_with(
+    adapter: &'static dyn Adapter,
+    settings: Words,
+    known: &'static [KnownFailure],
+) -> ExitCode {
     if let Some(request) = process::requested() {
         return process::serve(adapter, &request);
     }
@@ -61,18 +75,15 @@ pub fn main_except(adapter: &'static dyn Adapter, known: &'static [KnownFailure]
         .into_iter()
         .map(|(name, case)| {
             let known = known.iter().find(|(failing, _)| *failing == name);
-            Trial::test(name, move || run(adapter, case, known))
+            Trial::test(name, move || {
+                run(Subject::new(adapter, settings), case, known)
+            })
         })
         .collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-fn run(
-    adapter: &'static dyn Adapter,
-    case: fn(&subject::Subject),
-    known: Option<&KnownFailure>,
-) -> Result<(), Failed> {
-    let subject = subject::Subject::new(adapter);
+fn run(subject: Subject, case: fn(&Subject), known: Option<&KnownFailure>) -> Result<(), Failed> {
     let Some((_, reason)) = known else {
         case(&subject);
         return Ok(());

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::Words;
 use super::process::{Answer, End, GuestRequest, REQUEST, Request, Task};
 use crate::{Adapter, Info, Kind, Limits, SettingValue};
 
@@ -20,11 +21,12 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// The adapter under test.
 pub(super) struct Subject {
     adapter: &'static dyn Adapter,
+    settings: Words,
 }
 
 impl Subject {
-    pub(super) fn new(adapter: &'static dyn Adapter) -> Self {
-        Subject { adapter }
+    pub(super) fn new(adapter: &'static dyn Adapter, settings: Words) -> Self {
+        Subject { adapter, settings }
     }
 
     pub(super) fn info(&self) -> &'static Info {
@@ -36,7 +38,9 @@ impl Subject {
         Trial {
             kind,
             wasm: wasm.into(),
-            settings: BTreeMap::new(),
+            settings: (self.settings.iter())
+                .map(|(key, word)| ((*key).to_owned(), SettingValue::Text((*word).to_owned())))
+                .collect(),
             limits: Limits::default(),
             entry: None,
             guest: GuestRequest {

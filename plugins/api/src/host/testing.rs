@@ -4,14 +4,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use trireme_engine::testing::{self, KnownFailure};
+use trireme_engine::testing::{self, KnownFailure, Words};
 
 /// Runs the adapter suite on a plugin that cargo has built for this test
 /// program, by its path from there. The first thing that `main` does, as
 /// [`trireme_engine::testing::main`] says.
 pub fn suite(file: &str, known: &'static [KnownFailure]) -> ExitCode {
-    match std::env::current_exe() {
-        Ok(program) => suite_of(&program.with_file_name(file), known),
+    suite_with(file, &[], known)
+}
+
+/// The same with settings, each a key and a word.
+pub fn suite_with(file: &str, settings: Words, known: &'static [KnownFailure]) -> ExitCode {
+    let plugin = match std::env::current_exe() {
+        Ok(program) => program.with_file_name(file),
+        Err(error) => return fail(&error),
+    };
+    match super::open(&plugin) {
+        Ok(adapter) => testing::main_with(adapter, settings, known),
         Err(error) => fail(&error),
     }
 }
