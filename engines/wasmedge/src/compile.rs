@@ -1,10 +1,10 @@
-//! WebAssembly to what stands in for precompiled code.
+//! WebAssembly to precompiled code, or to what stands in for it.
 
 use trireme_engine::{EngineError, Kind, check_module};
 
 use crate::ffi::{self, AstModule, Configure};
 use crate::owned::Owned;
-use crate::{code, error, module};
+use crate::{code, error, gate, module, native};
 
 /// Validates with WasmEdge's own loader and validator.
 pub(crate) fn accepts(
@@ -18,12 +18,20 @@ pub(crate) fn accepts(
 
 pub(crate) fn compile(
     configure: &Owned<Configure>,
+    is_native: bool,
     wasm: &[u8],
     kind: Kind,
 ) -> Result<Vec<u8>, EngineError> {
     let wasm = plain(wasm, kind)?;
     parse(configure, &wasm)?;
-    Ok(code::pack(&wasm))
+    if !is_native {
+        return Ok(code::pack(&wasm, &[]));
+    }
+    let native = native::compile(configure, &wasm)?;
+    Ok(code::pack(
+        &native,
+        &native::compile(configure, gate::MODULE)?,
+    ))
 }
 
 /// A module as WasmEdge has read and validated it.
@@ -31,12 +39,7 @@ pub(crate) fn parse(
     configure: &Owned<Configure>,
     wasm: &[u8],
 ) -> Result<Owned<AstModule>, EngineError> {
-    let length = u32::try_from(wasm.len())
-        .map_err(|_| EngineError::Rejected("a module of 4 GiB or more".into()))?;
-    let bytes = ffi::Bytes {
-        length,
-        data: wasm.as_ptr(),
-    };
+    let bytes = lend(wasm)?;
     // SAFETY: all objects are made here, and the bytes outlive the calls.
     unsafe {
         let loader = Owned::new(
@@ -57,6 +60,16 @@ pub(crate) fn parse(
         error::check(valid).map_err(|failure| failure.rejected())?;
         Ok(module)
     }
+}
+
+/// Bytes as WasmEdge takes them, while they are there.
+pub(crate) fn lend(wasm: &[u8]) -> Result<ffi::Bytes, EngineError> {
+    let length = u32::try_from(wasm.len())
+        .map_err(|_| EngineError::Rejected("a module of 4 GiB or more".into()))?;
+    Ok(ffi::Bytes {
+        length,
+        data: wasm.as_ptr(),
+    })
 }
 
 /// The module alone, where it is one.

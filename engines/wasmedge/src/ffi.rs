@@ -1,7 +1,7 @@
 //! What is used of the C interface of WasmEdge, as `wasmedge.h` of 0.17.1 has
 //! it.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 
 macro_rules! opaque {
     ($($name:ident),* $(,)?) => {
@@ -16,6 +16,8 @@ macro_rules! opaque {
 
 opaque!(
     AstModule,
+    CallingFrame,
+    Compiler,
     Configure,
     Executor,
     Function,
@@ -33,6 +35,16 @@ opaque!(
 pub(crate) struct Text {
     pub(crate) length: u32,
     pub(crate) data: *const c_char,
+}
+
+impl Text {
+    /// A constant text.
+    pub(crate) const fn of(text: &'static str) -> Self {
+        Text {
+            length: text.len() as u32,
+            data: text.as_ptr().cast(),
+        }
+    }
 }
 
 /// `WasmEdge_Bytes`.
@@ -86,6 +98,14 @@ pub(crate) struct LogMessage {
 /// `WasmEdge_LogCallback_t`.
 pub(crate) type LogCallback = extern "C" fn(*const LogMessage);
 
+/// `WasmEdge_HostFunc_t`.
+pub(crate) type HostFunction = unsafe extern "C" fn(
+    data: *mut c_void,
+    frame: *const CallingFrame,
+    params: *const Value,
+    returns: *mut Value,
+) -> Outcome;
+
 /// `enum WasmEdge_LogLevel`: errors.
 pub(crate) const LOG_ERROR: c_int = 4;
 
@@ -108,8 +128,27 @@ pub(crate) enum Proposal {
     Threads = 16,
 }
 
-/// `enum WasmEdge_RunMode`: no native code.
-pub(crate) const INTERPRETER: c_int = 0;
+/// `enum WasmEdge_RunMode`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) enum RunMode {
+    /// Native code of a module is not looked at.
+    Interpreter = 0,
+    /// Native code that a module brings along is run.
+    Aot = 2,
+}
+
+/// `enum WasmEdge_CompilerOptimizationLevel`, as far as there is a setting for it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) enum Optimization {
+    O0 = 0,
+    O3 = 3,
+    Os = 4,
+}
+
+/// `enum WasmEdge_CompilerOutputFormat`: a module that brings its native code along.
+pub(crate) const OUTPUT_WASM: c_int = 1;
 
 unsafe extern "C" {
     pub(crate) fn WasmEdge_LogSetLevel(level: c_int);
@@ -124,13 +163,29 @@ unsafe extern "C" {
         proposal: Proposal,
     ) -> bool;
     pub(crate) fn WasmEdge_ConfigureSetMaxMemoryPage(configure: *mut Configure, pages: u64);
-    pub(crate) fn WasmEdge_ConfigureSetRunMode(configure: *mut Configure, mode: c_int);
+    pub(crate) fn WasmEdge_ConfigureSetRunMode(configure: *mut Configure, mode: RunMode);
+    pub(crate) fn WasmEdge_ConfigureCompilerSetOptimizationLevel(
+        configure: *mut Configure,
+        level: Optimization,
+    );
+    pub(crate) fn WasmEdge_ConfigureCompilerSetOutputFormat(
+        configure: *mut Configure,
+        format: c_int,
+    );
     pub(crate) fn WasmEdge_ConfigureStatisticsSetCostMeasuring(configure: *mut Configure, on: bool);
     pub(crate) fn WasmEdge_ConfigureDelete(configure: *mut Configure);
 
     pub(crate) fn WasmEdge_StatisticsCreate() -> *mut Statistics;
     pub(crate) fn WasmEdge_StatisticsSetCostLimit(statistics: *mut Statistics, limit: u64);
     pub(crate) fn WasmEdge_StatisticsDelete(statistics: *mut Statistics);
+
+    pub(crate) fn WasmEdge_CompilerCreate(configure: *const Configure) -> *mut Compiler;
+    pub(crate) fn WasmEdge_CompilerCompileFromBytes(
+        compiler: *mut Compiler,
+        wasm: Bytes,
+        to: *const c_char,
+    ) -> Outcome;
+    pub(crate) fn WasmEdge_CompilerDelete(compiler: *mut Compiler);
 
     pub(crate) fn WasmEdge_LoaderCreate(configure: *const Configure) -> *mut Loader;
     pub(crate) fn WasmEdge_LoaderParseFromBytes(
@@ -176,6 +231,25 @@ unsafe extern "C" {
     pub(crate) fn WasmEdge_StoreCreate() -> *mut Store;
     pub(crate) fn WasmEdge_StoreDelete(store: *mut Store);
 
+    pub(crate) fn WasmEdge_FunctionTypeCreate(
+        params: *const ValType,
+        param_count: u32,
+        returns: *const ValType,
+        return_count: u32,
+    ) -> *mut FunctionType;
+    pub(crate) fn WasmEdge_FunctionTypeDelete(ty: *mut FunctionType);
+    pub(crate) fn WasmEdge_FunctionInstanceCreate(
+        ty: *const FunctionType,
+        function: HostFunction,
+        data: *mut c_void,
+        cost: u64,
+    ) -> *mut Function;
+    pub(crate) fn WasmEdge_ModuleInstanceCreate(name: Text) -> *mut ModuleInstance;
+    pub(crate) fn WasmEdge_ModuleInstanceAddFunction(
+        instance: *mut ModuleInstance,
+        name: Text,
+        function: *mut Function,
+    );
     pub(crate) fn WasmEdge_ModuleInstanceCreateWASI(
         args: *const *const c_char,
         arg_count: u32,

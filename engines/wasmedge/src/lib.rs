@@ -1,4 +1,4 @@
-//! The WasmEdge engine: core modules with WASI 0.1 on WasmEdge's interpreter.
+//! The WasmEdge engine: core modules with WASI 0.1, interpreted or compiled by LLVM.
 //!
 //! The C interface of WasmEdge is called directly. It is global in three ways:
 //! its log, which [`log`] keeps off the guest's stdout; its plugins, which are
@@ -9,9 +9,11 @@ mod compile;
 mod error;
 mod ffi;
 mod files;
+mod gate;
 mod load;
 mod log;
 mod module;
+mod native;
 mod owned;
 mod run;
 mod settings;
@@ -49,8 +51,14 @@ impl Adapter for WasmEdge {
 
     fn create(&self, settings: &Settings, limits: &Limits) -> Result<Box<dyn Engine>, EngineError> {
         log::capture();
+        let configure = settings::configuration(settings, limits)?;
+        let is_native = settings::is_native(settings);
+        if is_native {
+            native::check(&configure)?;
+        }
         Ok(Box::new(Machine {
-            configure: settings::configuration(settings, limits)?,
+            configure,
+            is_native,
             limits: *limits,
         }))
     }
@@ -59,6 +67,7 @@ impl Adapter for WasmEdge {
 /// WasmEdge with its settings and limits.
 struct Machine {
     configure: Owned<Configure>,
+    is_native: bool,
     limits: Limits,
 }
 
@@ -68,7 +77,7 @@ impl Engine for Machine {
     }
 
     fn compile(&self, wasm: &[u8], kind: Kind) -> Result<Vec<u8>, EngineError> {
-        compile::compile(&self.configure, wasm, kind)
+        compile::compile(&self.configure, self.is_native, wasm, kind)
     }
 
     unsafe fn load(

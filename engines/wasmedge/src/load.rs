@@ -27,6 +27,11 @@ pub(crate) unsafe fn module(
     let code = unsafe { code::map(&code) }?;
     let module = compile::parse(configure, code.module())
         .map_err(|error| EngineError::Precompiled(error.to_string()))?;
+    let gate = code
+        .gate()
+        .map(|gate| compile::parse(configure, gate))
+        .transpose()
+        .map_err(|error| EngineError::Precompiled(error.to_string()))?;
     let outline = Outline::read(code.module())
         .map_err(|error| EngineError::Precompiled(error.to_string()))?;
     check_limits(limits, &outline)?;
@@ -36,6 +41,7 @@ pub(crate) unsafe fn module(
     Ok(Box::new(Loaded {
         machine: Machine::new(configure, limits)?,
         module,
+        gate,
         socket: imports.find(|name| wasi::needs_network(name)).cloned(),
         results: outline.export(entry).map_or(0, |ty| ty.results().len()),
         code,

@@ -8,6 +8,7 @@ use trireme_engine::{Guest, Outcome, Program};
 use crate::code::Mapped;
 use crate::error::{self, Failure};
 use crate::ffi::{self, AstModule, ModuleInstance};
+use crate::gate;
 use crate::load::{self, Machine};
 use crate::owned::Owned;
 use crate::wasi::Wasi;
@@ -16,6 +17,8 @@ use crate::wasi::Wasi;
 pub(crate) struct Loaded {
     pub(crate) machine: Machine,
     pub(crate) module: Owned<AstModule>,
+    /// Leads to native code.
+    pub(crate) gate: Option<Owned<AstModule>>,
     pub(crate) code: Mapped,
     pub(crate) entry: String,
     /// How many values the entry function returns.
@@ -35,9 +38,14 @@ impl Program for Loaded {
             Ok(wasi) => wasi,
             Err(why) => return Outcome::Internal(why),
         };
+        let name = guest.args.first().cloned().unwrap_or_default();
         // WasmEdge has opened the directories itself.
         drop(guest);
-        match self.call(&wasi) {
+        let ended = match &self.gate {
+            Some(gate) => gate::through(&self.machine, gate, &name, || self.call(&wasi)),
+            None => self.call(&wasi),
+        };
+        match ended {
             Ok(()) => Outcome::Exit(0),
             Err(failure) => failure.outcome(self.code.module(), || wasi.exit_code()),
         }
@@ -57,29 +65,49 @@ impl Loaded {
                 store.get(),
                 import,
             ))?;
-            let mut instance: *mut ModuleInstance = ptr::null_mut();
-            error::check(ffi::WasmEdge_ExecutorInstantiate(
-                executor.get(),
-                &raw mut instance,
-                store.get(),
-                self.module.get(),
-            ))?;
-            // The end of the process is near: what the guest has is not taken
-            // apart.
-            let function = Owned::new(instance, ffi::WasmEdge_ModuleInstanceDelete, "instance")
-                .map(ManuallyDrop::new)
-                .ok()
-                .and_then(|instance| load::find(&instance, &self.entry))
-                .ok_or_else(|| Failure::internal("the entry function is gone"))?;
-            let mut results = vec![ffi::Value::NONE; self.results];
-            error::check(ffi::WasmEdge_ExecutorInvoke(
-                executor.get(),
-                function,
-                ptr::null(),
-                0,
-                results.as_mut_ptr(),
-                self.results as u32,
-            ))
+            call(&self.machine, &self.module, &self.entry, self.results)
         }
+    }
+}
+
+/// Instantiates a module and calls a function of it that has no parameters.
+///
+/// # Safety
+///
+/// What the module imports must live until the process ends.
+pub(crate) unsafe fn call(
+    machine: &Machine,
+    module: &Owned<AstModule>,
+    entry: &str,
+    results: usize,
+) -> Result<(), Failure> {
+    let Machine {
+        executor, store, ..
+    } = machine;
+    // SAFETY: all objects live, and the list is as long as it is said to be.
+    unsafe {
+        let mut instance: *mut ModuleInstance = ptr::null_mut();
+        error::check(ffi::WasmEdge_ExecutorInstantiate(
+            executor.get(),
+            &raw mut instance,
+            store.get(),
+            module.get(),
+        ))?;
+        // The end of the process is near: what the guest has is not taken
+        // apart.
+        let function = Owned::new(instance, ffi::WasmEdge_ModuleInstanceDelete, "instance")
+            .map(ManuallyDrop::new)
+            .ok()
+            .and_then(|instance| load::find(&instance, entry))
+            .ok_or_else(|| Failure::internal("the entry function is gone"))?;
+        let mut list = vec![ffi::Value::NONE; results];
+        error::check(ffi::WasmEdge_ExecutorInvoke(
+            executor.get(),
+            function,
+            ptr::null(),
+            0,
+            list.as_mut_ptr(),
+            results as u32,
+        ))
     }
 }

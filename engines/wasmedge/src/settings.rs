@@ -2,14 +2,26 @@
 
 use trireme_engine::{EngineError, Limits, Setting, SettingType, Settings};
 
-use crate::ffi::{self, Configure, Proposal};
+use crate::ffi::{self, Configure, Optimization, Proposal, RunMode};
 use crate::owned::Owned;
 
 /// Bytes of a WebAssembly page.
 const PAGE: u64 = 65536;
 
-/// Every setting: a switch for each proposal.
+/// Every setting: the two of the compiler, then a switch for each proposal.
 pub(crate) static SETTINGS: &[Setting] = &[
+    Setting {
+        key: "compiler",
+        kind: SettingType::Choice(&["interpreter", "llvm"]),
+        default: "interpreter",
+        doc: "interpreter compiles nothing; llvm makes fast code and takes long to compile",
+    },
+    Setting {
+        key: "optimize",
+        kind: SettingType::Choice(&["none", "speed", "speed-and-size"]),
+        default: "speed",
+        doc: "what llvm optimises for",
+    },
     switch(
         "bulk-memory",
         "memory.copy, memory.fill and their like for tables",
@@ -85,13 +97,36 @@ pub(crate) fn configuration(
     }
     // SAFETY: the configuration lives.
     unsafe {
-        ffi::WasmEdge_ConfigureSetRunMode(made.get(), ffi::INTERPRETER);
         if let Some(memory) = limits.memory {
             ffi::WasmEdge_ConfigureSetMaxMemoryPage(made.get(), memory / PAGE);
         }
         ffi::WasmEdge_ConfigureStatisticsSetCostMeasuring(made.get(), limits.fuel.is_some());
     }
+    apply_compiler(&made, settings);
     Ok(made)
+}
+
+/// Whether modules are compiled to native code.
+pub(crate) fn is_native(settings: &Settings) -> bool {
+    settings.choice("compiler") == "llvm"
+}
+
+fn apply_compiler(configure: &Owned<Configure>, settings: &Settings) {
+    let mode = match is_native(settings) {
+        true => RunMode::Aot,
+        false => RunMode::Interpreter,
+    };
+    let level = match settings.choice("optimize") {
+        "none" => Optimization::O0,
+        "speed" => Optimization::O3,
+        _ => Optimization::Os,
+    };
+    // SAFETY: the configuration lives.
+    unsafe {
+        ffi::WasmEdge_ConfigureSetRunMode(configure.get(), mode);
+        ffi::WasmEdge_ConfigureCompilerSetOptimizationLevel(configure.get(), level);
+        ffi::WasmEdge_ConfigureCompilerSetOutputFormat(configure.get(), ffi::OUTPUT_WASM);
+    }
 }
 
 /// Switches a proposal. WasmEdge keeps one on that another needs, and says

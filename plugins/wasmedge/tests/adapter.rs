@@ -2,12 +2,16 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::process::Command;
 
 use trireme_engine::testing::tools::{self, check_proposal};
 use trireme_engine::{
     Adapter, Directory, Engine, EngineError, Guest, Kind, Limits, Outcome, Program, Rights,
     SettingValue,
 };
+
+/// The settings of the compiler.
+const COMPILER: &[&str] = &["compiler", "optimize"];
 
 /// The proposals with a switch.
 const SWITCHES: &[&str] = &[
@@ -52,6 +56,18 @@ fn engine(off: &[&str]) -> Result<Box<dyn Engine>, EngineError> {
     tools::engine(adapter(), &off, Limits::default())
 }
 
+/// Engines that interpret, and that compile in each way.
+fn engines() -> impl Iterator<Item = (String, Box<dyn Engine>)> {
+    let with = |compiler: &'static str, optimize: &'static str| {
+        let word = |word: &str| SettingValue::Text(word.into());
+        let given = [("compiler", word(compiler)), ("optimize", word(optimize))];
+        let engine = tools::engine(adapter(), &given, Limits::default()).expect(optimize);
+        (format!("{compiler}, {optimize}"), engine)
+    };
+    let native = ["none", "speed", "speed-and-size"].map(|optimize| with("llvm", optimize));
+    std::iter::once(with("interpreter", "speed")).chain(native)
+}
+
 fn load(text: &str, path: &Path) -> Result<Box<dyn Program>, EngineError> {
     let engine = engine(&[])?;
     tools::load(&*engine, &*engine, (Kind::Module, text), None, path)
@@ -74,7 +90,7 @@ fn outcome(text: &str, guest: Guest) -> Outcome {
 #[test]
 fn a_proposal_is_taken_when_it_is_on_and_refused_when_it_is_off() {
     let declared: Vec<_> = adapter().info().settings.iter().map(|s| s.key).collect();
-    assert_eq!(declared, SWITCHES);
+    assert_eq!(declared, [COMPILER, SWITCHES].concat());
     for key in SWITCHES {
         check_proposal(&*engine(&[]).expect(key), key, true);
         let mut off = vec![*key];
@@ -106,9 +122,105 @@ fn native_code_of_a_module_is_left_out() {
     let with = r#"(module (@custom "wasmedge" "native") (func (export "_start")))"#;
     let with = wat::parse_str(with).expect("text");
     assert_ne!(plain, with);
-    let engine = engine(&[]).expect("an engine");
-    let code = |wasm: &[u8]| engine.compile(wasm, Kind::Module).expect("code");
-    assert_eq!(code(&plain), code(&with));
+    for (shown, engine) in engines() {
+        let code = |wasm: &[u8]| engine.compile(wasm, Kind::Module).expect("code");
+        assert_eq!(code(&plain), code(&with), "{shown}");
+    }
+}
+
+/// Native code, behind what the loader of the interpreter takes.
+#[test]
+fn llvm_adds_native_code_to_a_module() {
+    let wasm = wat::parse_str(HELLO).expect("text");
+    for (shown, engine) in engines() {
+        let code = engine.compile(&wasm, Kind::Module).expect("code");
+        let sections = code.windows(8).filter(|bytes| bytes == b"wasmedge");
+        // One is of the header, two of the module and of what leads to it.
+        let wanted = if shown.starts_with("llvm") { 3 } else { 1 };
+        assert_eq!(sections.count(), wanted, "{shown}");
+    }
+}
+
+/// A program that ends with what was computed, and one whose handler of faults
+/// has to tell a load that is out of bounds from a full stack.
+#[test]
+fn guests_end_alike_however_they_are_compiled() {
+    let computed = r#"(module
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "_start") (local $n i32) (local $sum i32)
+          (loop $next
+            (local.set $sum (i32.add (local.get $sum) (local.get $n)))
+            (local.set $n (i32.add (local.get $n) (i32.const 1)))
+            (br_if $next (i32.lt_u (local.get $n) (i32.const 10))))
+          (call $exit (local.get $sum))))"#;
+    let out = r#"(module (memory (export "memory") 1)
+        (func (export "_start") (drop (i32.load (i32.const 0x7fffffff)))))"#;
+    for (shown, engine) in engines() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let run = |text: &str, name: &str| {
+            let path = dir.path().join(name);
+            let program = tools::load(&*engine, &*engine, (Kind::Module, text), None, &path);
+            program.expect("a program").run(Guest::command("guest"))
+        };
+        assert_eq!(run(computed, "computed"), Outcome::Exit(45), "{shown}");
+        let Outcome::Trap(why) = run(out, "out") else {
+            panic!("{shown}")
+        };
+        assert!(why.contains("out of bounds"), "{shown}: {why}");
+    }
+}
+
+/// The process of a guest of native code whose stack is full ends as every
+/// trap has it end; this program is that process when it is run again.
+#[test]
+fn a_full_stack_of_native_code_is_a_trap() {
+    const DEEP: &str = r#"(module
+        (func $dive (param i64) (result i64)
+          (i64.rotl (call $dive (i64.add (local.get 0) (i64.const 1))) (local.get 0)))
+        (func (export "_start") (drop (call $dive (i64.const 0)))))"#;
+    const ASKED: &str = "TRIREME_TEST_STACK";
+    if let Some(wanted) = std::env::var_os(ASKED) {
+        let wanted = wanted.to_string_lossy();
+        let (_, engine) = engines().find(|(name, _)| *name == wanted).expect("it");
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("code");
+        let program = tools::load(&*engine, &*engine, (Kind::Module, DEEP), None, &path);
+        let outcome = program.expect("a program").run(Guest::command("deep"));
+        panic!("it ended by itself: {outcome:?}");
+    }
+    for (shown, _) in engines().filter(|(shown, _)| shown.starts_with("llvm")) {
+        let output = Command::new(std::env::current_exe().expect("this program"))
+            .args([
+                "--exact",
+                "--nocapture",
+                "a_full_stack_of_native_code_is_a_trap",
+            ])
+            .env(ASKED, &shown)
+            .output()
+            .expect("this program again");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(134), "{shown}: {said}");
+        let line = "trireme: wasmedge: deep: trap: the stack is full\n";
+        assert!(said.ends_with(line), "{shown}: {said}");
+    }
+}
+
+/// Run by `tests/wasmedge` with such a library in front of the real one.
+#[test]
+#[ignore = "needs a libwasmedge without LLVM"]
+fn a_library_without_llvm_is_refused_with_a_reason() {
+    let given = [("compiler", SettingValue::Text("llvm".into()))];
+    match tools::engine(adapter(), &given, Limits::default()).err() {
+        Some(EngineError::Settings(why)) => {
+            assert!(
+                why.contains("compiler") && why.contains("without LLVM"),
+                "{why}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(engine(&[]).is_ok());
 }
 
 #[test]

@@ -202,13 +202,15 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         engine: Engine::WasmEdge,
         instead: "The stack is not bounded: recursion without end takes memory, until the \
-                  container's limit ends the guest.",
+                  container's limit ends the guest. With `compiler = \"llvm\"` it is the \
+                  process's, and a full one is a trap.",
         reference: "https://github.com/WasmEdge/WasmEdge/issues/2079",
         checks: &[("a_full_stack_is_told", "ended with 137")],
     },
     Difference {
         engine: Engine::WasmEdge,
-        instead: "Nothing is compiled ahead of time: modules are interpreted.",
+        instead: "Nothing is compiled ahead of time: modules are interpreted, unless `compiler = \
+                  \"llvm\"` is set. A trap is then told without its function.",
         reference: "docs/decisions/0013-wasmedge.md",
         checks: &[(
             "a_compile_that_takes_too_long_is_ended",
