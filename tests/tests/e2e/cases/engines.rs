@@ -13,12 +13,14 @@ cases! {
     as_with_runc: [],
     wasm: [
         engines_are_what_their_page_says,
-        every_engine_runs_twenty_guests_at_once,
         an_engine_that_is_not_there_is_told_with_those_that_are,
         a_setting_that_the_engine_lacks_is_told,
         a_component_on_an_engine_without_components_is_told,
         a_program_for_linux_on_a_wasm_handler_is_told,
         wasmtime_as_a_plugin_does_the_same,
+    ],
+    on_each_host: [
+        every_engine_runs_twenty_guests_at_once,
     ],
 }
 

@@ -36,6 +36,8 @@ pub struct Case {
     pub native: bool,
     /// Whether it depends on the engine, so that every engine has to be tried.
     pub each_engine: bool,
+    /// Whether it takes the engines of the host itself, and so belongs to each host once.
+    pub each_host: bool,
     /// What the host must have.
     pub needs: Needs,
     pub run: fn(&Test<'_>) -> Result<()>,
@@ -52,25 +54,28 @@ pub enum Needs {
 }
 
 /// Lists functions of a file as cases: those that hold for runc too, and those of wasm alone; and
-/// the same two for what depends on the engine.
+/// the same two for what depends on the engine. Those of `on_each_host` are of wasm alone, and run
+/// even where one engine is tried.
 macro_rules! cases {
     (
         $(needs: $needs:ident,)?
         as_with_runc: $native:tt,
         wasm: $wasm:tt
         $(, on_each_engine: { as_with_runc: $native_of_each:tt, wasm: $wasm_of_each:tt $(,)? })?
+        $(, on_each_host: $on_each_host:tt)?
         $(,)?
     ) => {
         /// The cases of this file.
         pub fn all() -> Vec<$crate::cases::Case> {
             const NEEDS: $crate::cases::Needs = $crate::cases::needs!($($needs)?);
             [
-                $crate::cases::list!(true, false, $native),
-                $crate::cases::list!(false, false, $wasm),
+                $crate::cases::list!(true, false, false, $native),
+                $crate::cases::list!(false, false, false, $wasm),
                 $(
-                    $crate::cases::list!(true, true, $native_of_each),
-                    $crate::cases::list!(false, true, $wasm_of_each),
+                    $crate::cases::list!(true, true, false, $native_of_each),
+                    $crate::cases::list!(false, true, false, $wasm_of_each),
                 )?
+                $($crate::cases::list!(false, false, true, $on_each_host),)?
             ]
             .concat()
         }
@@ -79,11 +84,12 @@ macro_rules! cases {
 use cases;
 
 macro_rules! list {
-    ($native:literal, $each_engine:literal, [$($run:ident),* $(,)?]) => {
+    ($native:literal, $each_engine:literal, $each_host:literal, [$($run:ident),* $(,)?]) => {
         vec![$($crate::cases::Case {
             name: stringify!($run),
             native: $native,
             each_engine: $each_engine,
+            each_host: $each_host,
             needs: NEEDS,
             run: $run,
         }),*]
