@@ -198,6 +198,7 @@ impl Hosts {
             Needs::Docker => self.kind_of(index).docker,
             Needs::Cri => self.kind_of(index).cri,
             Needs::OldLibc => !Engine::WasmEdge.is_on(self.kind(index)),
+            Needs::WasmEdge => Engine::WasmEdge.is_on(self.kind(index)),
         }
     }
 

@@ -31,13 +31,14 @@ const CACHE: &str = "/var/lib/trireme/cache";
 const MAPPED: &str = "for pid in $(pgrep -f '[t]rireme-executor init'); do \
                       awk '$6 ~ /cache\\/code/ { print $5, $6 }' /proc/$pid/maps; done | sort -u";
 
-fn clear(test: &Test<'_>) -> Result<()> {
+pub(super) fn clear(test: &Test<'_>) -> Result<()> {
     let script = format!("rm -rf {CACHE}/* /run/trireme/identities /run/trireme/verified");
     test.exec(&["sh", "-c", &script])?.expect(0)?;
     Ok(())
 }
 
-fn entries(test: &Test<'_>) -> Result<String> {
+/// The files of the cache: name, inode and size, a line each.
+pub(super) fn entries(test: &Test<'_>) -> Result<String> {
     let script = format!("cd {CACHE} && stat -c '%n %i %s' code/* | sort");
     Ok(test.exec(&["sh", "-c", &script])?.expect(0)?.stdout)
 }

@@ -22,6 +22,7 @@ mod spec;
 mod task;
 pub mod walk;
 mod wasmedge;
+mod wasmedge_native;
 
 use anyhow::Result;
 
@@ -51,6 +52,8 @@ pub enum Needs {
     Cri,
     /// A C library that is too old for libwasmedge.
     OldLibc,
+    /// libwasmedge.
+    WasmEdge,
 }
 
 /// Lists functions of a file as cases: those that hold for runc too, and those of wasm alone; and
@@ -135,6 +138,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         images::cri::all(),
         docker::all(),
         wasmedge::all(),
+        wasmedge_native::all(),
         docker_errors::all(),
         docker_life::all(),
         docker_network::all(),

@@ -22,12 +22,12 @@ const RUNTIME: &str = "io.containerd.added.v1";
 /// Where plugins are added.
 const ADDED: &str = "/opt/trireme/added";
 
-/// Has `act` on an installation to which an engine was added: its plugin in [`ADDED`], a handler in
-/// the configuration, and the name under which containerd starts the shim.
+/// Has `act` on an installation to which an engine was added: its plugin in [`ADDED`], a handler
+/// with these lines in the configuration, and the name under which containerd starts the shim.
 pub(super) fn with_added<T>(
     test: &Test<'_>,
     engine: Engine,
-    handler: &str,
+    (handler, lines): (&str, &str),
     act: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let file = engine.plugin().context("it is no plugin")?;
@@ -42,7 +42,8 @@ pub(super) fn with_added<T>(
          {name}.plugin = \"{ADDED}/{file}\"\n\
          [handlers.{handler}]\n\
          engine = \"{name}\"\n\
-         server = \"{server}\"\n"
+         server = \"{server}\"\n\
+         {lines}\n"
     );
     let result = test.with_config(&config, act);
     test.exec(&["rm", "-r", ADDED, &link])?.expect(0)?;
@@ -51,7 +52,7 @@ pub(super) fn with_added<T>(
 
 /// A case on an installation with wasmi.
 fn with_wasmi(test: &Test<'_>, case: impl FnOnce() -> Result<()>) -> Result<()> {
-    with_added(test, Engine::Wasmi, "added", case)?;
+    with_added(test, Engine::Wasmi, ("added", ""), case)?;
     test.next_container_runs()
 }
 

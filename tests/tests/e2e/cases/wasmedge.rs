@@ -22,7 +22,7 @@ const RUNTIME: &str = "io.containerd.wasmedge.v1";
 const WORDS: [&str; 2] = ["libwasmedge.so.0", "install it"];
 
 fn wasmedge_without_its_library_is_refused_with_the_remedy(test: &Test<'_>) -> Result<()> {
-    with_added(test, Engine::WasmEdge, "wasmedge", || refused(test))?;
+    with_added(test, Engine::WasmEdge, ("wasmedge", ""), || refused(test))?;
     test.next_container_runs()
 }
 
