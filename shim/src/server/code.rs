@@ -217,10 +217,14 @@ impl CodeStore {
 
     fn failed(&self, program: &Program<'_>, reason: &str) -> ServiceError {
         let engine = &self.order.engine;
-        ServiceError::Setup(format!(
-            "handler \"{}\", engine {}: {} {}: {reason}",
-            engine.handler, engine.engine, program.kind, program.name
-        ))
+        let handler = format!("handler \"{}\"", engine.handler);
+        // What is wrong with the engine itself names both.
+        let named = match reason.starts_with(&handler) {
+            true => String::new(),
+            false => format!("{handler}, engine {}: ", engine.engine),
+        };
+        let (kind, name) = (program.kind, program.name);
+        ServiceError::Setup(format!("{named}{kind} {name}: {reason}"))
     }
 }
 
