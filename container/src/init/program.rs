@@ -96,6 +96,9 @@ fn find(root: BorrowedFd<'_>, plan: &Plan) -> Result<File, InitError> {
             Err(error) => denied = Some(error),
         }
     }
+    if is_path && DEVICES.contains(&name) {
+        denied.get_or_insert(Errno::ACCESS);
+    }
     Err(match denied {
         None if is_path => missing(name, reason_of(&Errno::NOENT.into())),
         None => missing(name, "executable file not found in $PATH".into()),
@@ -105,6 +108,19 @@ fn find(root: BorrowedFd<'_>, plan: &Plan) -> Result<File, InitError> {
         },
     })
 }
+
+/// The devices that the runtime specification has in every container
+/// (`config-linux.md`, default devices). A guest has none; who names one as its
+/// program is told the same as by a runtime that has them.
+const DEVICES: [&str; 7] = [
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+    "/dev/ptmx",
+];
 
 /// As commands do that mean the image's only program.
 fn names_the_root(name: &str) -> bool {

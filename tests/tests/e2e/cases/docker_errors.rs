@@ -22,15 +22,20 @@ cases! {
 /// What cannot be found is 127, what may not be run is 126, the rest 125; see `docker run` on
 /// exit status.
 fn docker_errors_have_the_codes_of_runc(test: &Test<'_>) -> Result<()> {
+    test.exec(&["touch", "/run/empty"])?.expect(0)?;
     for (guest, code, why) in [
         ("/nothing.wasm", 127, "no such file or directory"),
         ("nothing", 127, "executable file not found in $PATH"),
         ("/etc", 126, "is a directory"),
         ("/where.txt", 126, "permission denied"),
+        ("/dev/null", 126, "permission denied"),
+        ("/run/empty", 126, "permission denied"),
         ("/where.txt/below", 125, "not a directory"),
         ("/links/loop", 125, "too many levels of symbolic links"),
     ] {
-        let output = test.docker_run(&["--rm"], &[guest])?.expect(code)?;
+        let output = test
+            .docker_run(&["--rm", "-v", "/run/empty:/run/empty"], &[guest])?
+            .expect(code)?;
         ensure!(
             output.stderr.contains(guest) && output.stderr.contains(why),
             "{output:?}"
