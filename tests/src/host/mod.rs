@@ -95,6 +95,11 @@ const IMPORT_LOCALLY: &[&str] = &["--local"];
 
 const CONFIG_V2: &str = include_str!("../../../deploy/containerd/config-v2.toml");
 const CONFIG_V3: &str = include_str!("../../../deploy/containerd/config-v3.toml");
+/// The same for a containerd that is not Debian's and so looks for Debian's plugins elsewhere.
+const CONFIG_OF_GO: &str = concat!(
+    include_str!("../../../deploy/containerd/config-v3.toml"),
+    include_str!("../../hosts/cni-of-debian.toml"),
+);
 
 /// Every kind of host there is.
 pub const KINDS: &[Kind] = &[
@@ -145,7 +150,7 @@ pub const KINDS: &[Kind] = &[
         docker: true,
         packages: ROOT_PACKAGES,
         import: IMPORT_LOCALLY,
-        config: CONFIG_V3,
+        config: CONFIG_OF_GO,
         cri: true,
     },
 ];

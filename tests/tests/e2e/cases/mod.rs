@@ -37,7 +37,7 @@ pub struct Case {
     pub native: bool,
     /// Whether it depends on the engine, so that every engine has to be tried.
     pub each_engine: bool,
-    /// Whether it takes the engines of the host itself, and so belongs to each host once.
+    /// Whether it is of the host, whatever engines are tried there.
     pub each_host: bool,
     /// What the host must have.
     pub needs: Needs,

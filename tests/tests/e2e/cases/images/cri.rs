@@ -5,17 +5,20 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use trireme_tests::engines::Engine;
 use trireme_tests::registry::Registry;
 
 use super::super::cases;
 use super::says_hello;
 use crate::command::{LIMIT, Running};
+use crate::mode::Mode;
 use crate::test::Test;
 
 cases! {
     needs: Cri,
     as_with_runc: [],
-    wasm: [
+    wasm: [],
+    on_each_host: [
         images_of_every_platform_are_pulled_and_run,
         artifacts_are_pulled_and_run,
         containers_of_pulled_artifacts_are_made_in_pods,
@@ -59,8 +62,10 @@ fn pulled(test: &Test<'_>, image: &str, work: impl FnOnce() -> Result<()>) -> Re
 }
 
 fn run(test: &Test<'_>, image: &str, command: &[&str]) -> Result<()> {
+    // Components are among them.
+    let runtime = Mode::Wasm(Engine::Wasmtime, test.mode.server()).runtime();
     let words = ["ctr", "-n", "k8s.io", "run", "--rm", "--runtime"];
-    let words = [&words[..], &[test.mode.runtime(), image, &test.id], command].concat();
+    let words = [&words[..], &[runtime, image, &test.id], command].concat();
     says_hello(test.exec(&words)?)
 }
 
