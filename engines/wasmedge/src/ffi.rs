@@ -90,7 +90,7 @@ impl Value {
 pub(crate) struct LogMessage {
     pub(crate) message: Text,
     pub(crate) logger: Text,
-    pub(crate) level: c_int,
+    pub(crate) level: LogLevel,
     pub(crate) time: i64,
     pub(crate) thread: u64,
 }
@@ -106,8 +106,10 @@ pub(crate) type HostFunction = unsafe extern "C" fn(
     returns: *mut Value,
 ) -> Outcome;
 
-/// `enum WasmEdge_LogLevel`: errors.
-pub(crate) const LOG_ERROR: c_int = 4;
+/// `WasmEdge_LogLevel`.
+pub(crate) type LogLevel = c_int;
+/// Errors.
+pub(crate) const LOG_ERROR: LogLevel = 4;
 
 /// `enum WasmEdge_Proposal`, as far as there is a setting for it.
 #[derive(Clone, Copy)]
@@ -147,11 +149,19 @@ pub(crate) enum Optimization {
     Os = 4,
 }
 
-/// `enum WasmEdge_CompilerOutputFormat`: a module that brings its native code along.
-pub(crate) const OUTPUT_WASM: c_int = 1;
+/// `enum WasmEdge_CompilerOutputFormat`.
+pub(crate) type OutputFormat = c_int;
+/// A module that brings its native code along.
+pub(crate) const OUTPUT_WASM: OutputFormat = 1;
+
+// `tests/wasmedge` holds these, and what `build.rs` makes of the declarations below, against the
+// header.
+const _: () = assert!(size_of::<Text>() == 16 && size_of::<Bytes>() == 16);
+const _: () = assert!(size_of::<Outcome>() == 4 && size_of::<ValType>() == 8);
+const _: () = assert!(size_of::<Value>() == 32 && size_of::<LogMessage>() == 56);
 
 unsafe extern "C" {
-    pub(crate) fn WasmEdge_LogSetLevel(level: c_int);
+    pub(crate) fn WasmEdge_LogSetLevel(level: LogLevel);
     pub(crate) fn WasmEdge_LogSetCallback(callback: LogCallback);
     pub(crate) fn WasmEdge_ResultGetMessage(result: Outcome) -> *const c_char;
 
@@ -170,7 +180,7 @@ unsafe extern "C" {
     );
     pub(crate) fn WasmEdge_ConfigureCompilerSetOutputFormat(
         configure: *mut Configure,
-        format: c_int,
+        format: OutputFormat,
     );
     pub(crate) fn WasmEdge_ConfigureStatisticsSetCostMeasuring(configure: *mut Configure, on: bool);
     pub(crate) fn WasmEdge_ConfigureDelete(configure: *mut Configure);

@@ -57,6 +57,7 @@ pub const FORKY: Release = Release {
         "docker.io",
         "iproute2",
         "iptables",
+        "libwasmedge-dev",
         "libwasmedge0",
         "procps",
         "runc",
