@@ -1,4 +1,5 @@
-//! Processes that the server spawns: init and compilers.
+//! Processes that the server spawns: init, what is executed beside it, and
+//! compilers.
 
 use std::ffi::{CStr, CString};
 use std::fs;
@@ -18,8 +19,9 @@ use crate::{Doing, SysError};
 pub const LINK_FD: RawFd = 3;
 /// The descriptor of the plan or order in a spawned process.
 pub const PLAN_FD: RawFd = 4;
-/// The descriptor of the program in a compiler.
-pub const PROGRAM_FD: RawFd = 5;
+/// The descriptor of what a spawned process works on: in a compiler the
+/// program, in a process that is executed beside an init that init.
+pub const SUBJECT_FD: RawFd = 5;
 
 /// A process that is named for good: its pid may be used again, its start time
 /// may not.
@@ -158,11 +160,11 @@ pub struct Spawn<'a> {
     pub link: BorrowedFd<'a>,
     /// Its plan.
     pub plan: BorrowedFd<'a>,
-    /// The program to compile.
-    pub program: Option<BorrowedFd<'a>>,
+    /// What it works on: the program to compile, or the init to join.
+    pub subject: Option<BorrowedFd<'a>>,
     /// Flags of `clone(2)` for new namespaces.
     pub new_namespaces: i32,
-    /// A pid namespace to be born in.
+    /// A pid namespace to be born in, or a process whose it is.
     pub pid_namespace: Option<BorrowedFd<'a>>,
     /// The unified cgroup to be born in.
     pub cgroup: Option<BorrowedFd<'a>>,
@@ -205,11 +207,11 @@ impl Spawn<'_> {
             (self.stdio[2].as_raw_fd(), 2),
             (self.link.as_raw_fd(), LINK_FD),
             (self.plan.as_raw_fd(), PLAN_FD),
-            (self.program.map_or(-1, |fd| fd.as_raw_fd()), PROGRAM_FD),
+            (self.subject.map_or(-1, |fd| fd.as_raw_fd()), SUBJECT_FD),
         ];
         // The child's own copies stand above every number it hands out, so
         // that putting one in its place overwrites no other.
-        let floor = PROGRAM_FD + 1;
+        let floor = SUBJECT_FD + 1;
         let own = self
             .pid_namespace
             .map(|_| self.own_pid_namespace())
@@ -329,7 +331,7 @@ mod tests {
             terminal: false,
             link: there.as_fd(),
             plan: null.as_fd(),
-            program: None,
+            subject: None,
             new_namespaces: 0,
             pid_namespace: None,
             cgroup: None,

@@ -45,7 +45,8 @@ pub struct Record {
     pub bundle: PathBuf,
     /// Its cgroups, those of its compiler last.
     pub cgroups: Vec<Cgroup>,
-    /// Every process that was spawned for it, init first.
+    /// Every process that was spawned for it, init first, and not reaped with
+    /// init alive.
     pub processes: Vec<ProcessId>,
     /// What has to run outside of it and when.
     pub hooks: Hooks,
@@ -138,6 +139,21 @@ impl StateDir {
             .doing(what)?;
         fs::write(&temporary, text).doing(what)?;
         fs::rename(&temporary, self.0.join("state.json")).doing(what)
+    }
+
+    /// Changes the state that is there, all of it or nothing. Only for whoever
+    /// holds `.alive`, from one thread.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or it cannot be written.
+    pub fn change(&self, change: impl FnOnce(&mut Record)) -> Result<(), SysError> {
+        let mut record = self
+            .read()?
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+            .doing(|| format!("change the state {}", self.0.display()))?;
+        change(&mut record);
+        self.write(&record)
     }
 
     /// Reads the state; `None` where there is none.
@@ -294,6 +310,18 @@ mod tests {
         assert_eq!(all(&server).unwrap(), std::slice::from_ref(&state));
         state.remove().unwrap();
         assert!(!server.join("default").exists());
+    }
+
+    #[test]
+    fn state_that_is_there_can_be_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path(), "default", "one").unwrap();
+        let own = ProcessId::of(std::process::id() as i32).unwrap();
+        assert!(state.change(|record| record.processes.push(own)).is_err());
+        assert!(!state.exists());
+        state.write(&record(dir.path(), Vec::new())).unwrap();
+        state.change(|record| record.processes.push(own)).unwrap();
+        assert_eq!(state.read().unwrap().unwrap().processes, [own]);
     }
 
     #[test]

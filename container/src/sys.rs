@@ -97,6 +97,21 @@ pub fn mount_setattr(
     }
 }
 
+/// Joins all namespaces of a process (its pidfd) but its pid and user
+/// namespace; its root and working directory become this process's own.
+pub fn join_namespaces(process: BorrowedFd<'_>) -> io::Result<()> {
+    const KINDS: i32 = libc::CLONE_NEWNS
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWCGROUP;
+    // SAFETY: a plain system call on an open descriptor, without memory.
+    match unsafe { libc::setns(process.as_raw_fd(), KINDS) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Closes every descriptor from `first` on.
 pub fn close_from(first: RawFd) -> io::Result<()> {
     // SAFETY: no memory is passed; the caller owns no descriptor from `first`

@@ -42,6 +42,8 @@ pub enum Request {
     Resume,
     /// Send it a signal.
     Kill,
+    /// Run another program beside it.
+    Exec,
     /// Change its resources.
     Update,
     /// Remove what is left of it.
@@ -69,8 +71,8 @@ impl State {
         use Request as R;
         use State as S;
         let refusal = match (self, request) {
-            (S::Created, R::Start | R::Kill | R::Update | R::Delete)
-            | (S::Running, R::Pause | R::Kill | R::Update)
+            (S::Created, R::Start | R::Kill | R::Exec | R::Update | R::Delete)
+            | (S::Running, R::Pause | R::Kill | R::Exec | R::Update)
             | (S::Paused, R::Resume | R::Kill | R::Update)
             | (S::Stopped(_), R::Delete) => return Ok(()),
             (S::Stopped(_), R::Kill) => Refusal::NotFound("process already finished"),
@@ -81,10 +83,12 @@ impl State {
             (S::Running, R::Delete) => Refusal::WrongState("cannot delete a running process"),
             (S::Paused, R::Start) => Refusal::WrongState("cannot start a paused process"),
             (S::Paused, R::Pause) => Refusal::WrongState("cannot pause a paused container"),
+            (S::Paused, R::Exec) => Refusal::WrongState("cannot exec in a paused state"),
             (S::Paused, R::Delete) => Refusal::WrongState("cannot delete a paused process"),
             (S::Stopped(_), R::Start) => Refusal::WrongState("cannot start a stopped process"),
             (S::Stopped(_), R::Pause) => Refusal::WrongState("cannot pause a stopped container"),
             (S::Stopped(_), R::Resume) => Refusal::WrongState("cannot resume a stopped container"),
+            (S::Stopped(_), R::Exec) => Refusal::WrongState("cannot exec in a stopped state"),
             (S::Stopped(_), R::Update) => Refusal::WrongState("cannot update a stopped container"),
         };
         Err(refusal)
@@ -163,5 +167,15 @@ mod tests {
             State::Running.allows(Request::Delete),
             Err(Refusal::WrongState(_))
         ));
+    }
+
+    #[test]
+    fn nothing_is_executed_in_what_does_not_run() {
+        State::Created.allows(Request::Exec).unwrap();
+        State::Running.allows(Request::Exec).unwrap();
+        for state in [State::Paused, State::Stopped(EXIT)] {
+            let refusal = state.allows(Request::Exec).unwrap_err();
+            assert!(matches!(refusal, Refusal::WrongState(_)), "{refusal:?}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use trireme_container::cgroup;
 use trireme_container::init::{harden, isolate_compiler};
 use trireme_container::link::{CompileOrder, FromCompiler, Link, ToCompiler};
-use trireme_container::process::{LINK_FD, PLAN_FD, PROGRAM_FD};
+use trireme_container::process::{LINK_FD, PLAN_FD, SUBJECT_FD};
 use trireme_core::memory_file::{self, Pages};
 use trireme_core::message;
 
@@ -34,7 +34,7 @@ pub fn main() -> Result<u8> {
         (
             Link::from(OwnedFd::from_raw_fd(LINK_FD)),
             File::from_raw_fd(PLAN_FD),
-            File::from_raw_fd(PROGRAM_FD),
+            File::from_raw_fd(SUBJECT_FD),
         )
     };
     match compile(&link, order, program) {
@@ -53,7 +53,7 @@ pub fn main() -> Result<u8> {
 }
 
 fn compile(link: &Link, mut order: File, program: File) -> Result<()> {
-    harden(PROGRAM_FD)?;
+    harden(SUBJECT_FD)?;
     let mut text = Vec::new();
     order
         .read_to_end(&mut text)

@@ -16,19 +16,22 @@ use trireme_container::process::{LINK_FD, PLAN_FD};
 use trireme_container::{cgroup, crash};
 use trireme_core::message;
 use trireme_core::plan::Plan;
-use trireme_engine::{Directory, Guest, Kind, Program, Rights, World};
+use trireme_engine::{Directory, Engine, Guest, Kind, Program, Rights, World};
 
 use crate::{deadline, engines, guest};
 
 /// A guest that only has to be let run.
-struct Prepared {
+pub struct Prepared {
     program: Box<dyn Program>,
     guest: Guest,
     plan: Plan,
 }
 
-/// Sets the container up, waits to be started, runs the guest.
-pub fn main() -> Result<u8> {
+/// What leads to a guest: a container's init, or what is executed beside it.
+pub type Prepare = fn(&Link, File) -> Result<Prepared>;
+
+/// Prepares a guest, waits to be started, runs it.
+pub fn main(prepare: Prepare) -> Result<u8> {
     // SAFETY: the server hands these two descriptors over by their numbers;
     // nothing else in this process knows of them.
     let (link, order) = unsafe {
@@ -69,19 +72,15 @@ pub fn main() -> Result<u8> {
     unsafe { libc::_exit(status.into()) }
 }
 
-fn prepare(link: &Link, mut order: File) -> Result<Prepared> {
+/// Sets the container up.
+pub fn prepare(link: &Link, order: File) -> Result<Prepared> {
     container::harden(PLAN_FD)?;
     crash::keep();
-    let mut text = Vec::new();
-    order
-        .read_to_end(&mut text)
-        .context("cannot read the container's plan")?;
-    drop(order);
     let InitOrder {
         mut plan,
         cgroup,
         hooks,
-    } = serde_json::from_slice(&text).context("the container's plan is not understood")?;
+    } = read(order)?;
     if let Some(adjustment) = plan.oom_score_adj {
         container::adjust_oom_score(adjustment)?;
     }
@@ -105,6 +104,26 @@ fn prepare(link: &Link, mut order: File) -> Result<Prepared> {
         Some(kind) => kind,
         None => elsewhere(link, &mut plan)?,
     };
+    load(link, plan, &*engine, kind, home)
+}
+
+/// Reads what this process is to do.
+pub fn read(mut order: File) -> Result<InitOrder> {
+    let mut text = Vec::new();
+    order
+        .read_to_end(&mut text)
+        .context("cannot read the container's plan")?;
+    serde_json::from_slice(&text).context("the container's plan is not understood")
+}
+
+/// Drops every privilege, and loads the code that the server sends.
+pub fn load(
+    link: &Link,
+    plan: Plan,
+    engine: &dyn Engine,
+    kind: Kind,
+    home: String,
+) -> Result<Prepared> {
     let code = expect(link, &ToInit::Code)?.context("the server sent no code")?;
     credentials::drop_all(&plan)?;
     let guest = guest_of(&plan, home)?;
@@ -122,7 +141,7 @@ fn prepare(link: &Link, mut order: File) -> Result<Prepared> {
 
 /// Sends the program of the tree to the server: its kind, or `None` where the
 /// tree has none.
-fn look_up(link: &Link, tree: &rootfs::Tree, plan: &Plan) -> Result<Option<Kind>> {
+pub fn look_up(link: &Link, tree: &rootfs::Tree, plan: &Plan) -> Result<Option<Kind>> {
     match program::open(tree, plan) {
         Ok(found) => {
             let message = FromInit::Program {
@@ -143,7 +162,7 @@ fn look_up(link: &Link, tree: &rootfs::Tree, plan: &Plan) -> Result<Option<Kind>
 
 /// Waits until the server has found the program, and takes its name for a
 /// command that names none.
-fn elsewhere(link: &Link, plan: &mut Plan) -> Result<Kind> {
+pub fn elsewhere(link: &Link, plan: &mut Plan) -> Result<Kind> {
     match link.receive::<ToInit>()? {
         Some((ToInit::Elsewhere { kind, title }, _)) => {
             if let Some(title) = title.filter(|_| plan.entry.path.trim_matches('/').is_empty()) {
@@ -179,7 +198,7 @@ fn expect(link: &Link, wanted: &ToInit) -> Result<Option<OwnedFd>> {
 
 /// The home directory of the container's user, as runc has it: that of
 /// `/etc/passwd`, or `/`.
-fn home(tree: &rootfs::Tree, plan: &Plan) -> String {
+pub fn home(tree: &rootfs::Tree, plan: &Plan) -> String {
     const MAX_PASSWD: u64 = 1 << 20;
     let uid = plan.user.uid.to_string();
     tree.read("/etc/passwd", MAX_PASSWD)

@@ -3,6 +3,7 @@
 //! | verb | run by | does |
 //! |---|---|---|
 //! | `init` | the server | becomes a container's first process |
+//! | `exec` | the server | runs another guest beside a container's first process |
 //! | `compile` | the server | compiles one program without privileges, and ends |
 //! | `run` | `trireme run` | runs a program outside any container |
 //! | `precompile` | `trireme compile` | fills the cache ahead of time |
@@ -16,6 +17,7 @@ mod cached;
 mod compile;
 mod deadline;
 mod engines;
+mod exec;
 mod guest;
 mod init;
 mod plugin;
@@ -55,7 +57,8 @@ fn dispatch() -> Result<u8> {
     let verb = args.next();
     guest::name_process("trireme-executor");
     match verb.as_deref() {
-        Some("init") => init::main(),
+        Some("init") => init::main(init::prepare),
+        Some("exec") => init::main(exec::prepare),
         Some("compile") => compile::main(),
         Some("run") => run::main(request::read(args)?),
         Some("precompile") => precompile::main(request::read(args)?),

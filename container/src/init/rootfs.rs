@@ -10,19 +10,36 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use trireme_core::plan::mounts::{Attributes, FORBIDDEN, attr};
-use trireme_core::plan::{Plan, Propagation};
+use trireme_core::plan::{MountKind, Plan, Propagation};
 
 use super::{InitError, mounting};
 use crate::{Doing, SysError, sys};
+
+/// What the root file system is made of, as the host knows it.
+#[derive(Debug)]
+struct Origin {
+    /// The device of the layers when the root is an overlay whose inode
+    /// numbers are those of one file system.
+    layers: Option<u64>,
+    overlay: bool,
+}
+
+impl Origin {
+    fn of(plan: &Plan) -> Self {
+        Origin {
+            layers: layers_device(plan),
+            overlay: plan.root.mounts.last().is_some_and(|mount| {
+                matches!(&mount.kind, MountKind::Filesystem { fstype, .. } if fstype == "overlay")
+            }),
+        }
+    }
+}
 
 /// The container's tree before it is entered.
 #[derive(Debug)]
 pub struct Tree {
     root: OwnedFd,
-    /// The device of the layers when the root is an overlay whose inode
-    /// numbers are those of one file system.
-    layers: Option<u64>,
-    overlay: bool,
+    origin: Origin,
     /// The host's /proc, for one look at the container's mounts once the
     /// host's are gone.
     proc: OwnedFd,
@@ -64,13 +81,28 @@ impl Tree {
             make_read_only(root.as_fd(), Path::new(read_only))?;
         }
         let proc = open_path(Path::new("/proc"))?;
-        let overlay = plan.root.mounts.last().is_some_and(|mount| {
-            matches!(&mount.kind, trireme_core::plan::MountKind::Filesystem { fstype, .. } if fstype == "overlay")
-        });
         Ok(Tree {
             root,
-            layers: layers_device(plan),
-            overlay,
+            origin: Origin::of(plan),
+            proc,
+        })
+    }
+
+    /// The tree that an init has entered: this process joins all of init's
+    /// namespaces but the pid namespace, which it is born in. Afterwards no path
+    /// of the host is left to it.
+    ///
+    /// # Errors
+    ///
+    /// When init is gone.
+    pub fn join(plan: &Plan, init: BorrowedFd<'_>) -> Result<Self, InitError> {
+        // Both are the host's, and out of reach afterwards.
+        let origin = Origin::of(plan);
+        let proc = open_path(Path::new("/proc"))?;
+        sys::join_namespaces(init).doing(|| "join the container's namespaces".into())?;
+        Ok(Tree {
+            root: open_path(Path::new("/"))?,
+            origin,
             proc,
         })
     }
@@ -111,8 +143,8 @@ impl Tree {
     pub fn device_of(&self, file: &fs::Metadata) -> Option<u64> {
         use std::os::unix::fs::MetadataExt;
         let root = rustix::fs::statat(&self.root, c"", AtFlags::EMPTY_PATH).ok()?;
-        let layers = self.layers?;
-        let on_layers = (self.overlay && file.dev() == root.st_dev) || file.dev() == layers;
+        let layers = self.origin.layers?;
+        let on_layers = (self.origin.overlay && file.dev() == root.st_dev) || file.dev() == layers;
         on_layers.then_some(layers)
     }
 
@@ -235,9 +267,7 @@ fn is_device_file(destination: &str, fstype: &str) -> bool {
 /// The device that all layers of an overlay are on, or `None` when they are on
 /// several: then inode numbers alone do not tell files apart.
 fn layers_device(plan: &Plan) -> Option<u64> {
-    let trireme_core::plan::MountKind::Filesystem { fstype, data, .. } =
-        &plan.root.mounts.last()?.kind
-    else {
+    let MountKind::Filesystem { fstype, data, .. } = &plan.root.mounts.last()?.kind else {
         return None;
     };
     if fstype != "overlay" {

@@ -262,7 +262,7 @@ impl Compiler {
             terminal: false,
             link: there.as_fd(),
             plan: order.as_fd(),
-            program: Some(program.file.as_fd()),
+            subject: Some(program.file.as_fd()),
             new_namespaces: libc::CLONE_NEWNS
                 | libc::CLONE_NEWPID
                 | libc::CLONE_NEWNET

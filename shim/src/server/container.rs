@@ -1,21 +1,25 @@
 //! A container that exists: what can be done to it, and its end.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use trireme_container::cgroup::Cgroup;
 use trireme_container::crash;
 use trireme_container::state::StateDir;
 use trireme_core::lifecycle::{Exit, Request};
+use trireme_core::plan::Mount;
 use trireme_core::spec::oci::LinuxResources;
 
 use super::aside::aside;
 use super::error::ServiceError;
 use super::events::Events;
+use super::exec::{Exec, not_there};
 use super::hooks::Hooks;
 use super::log::TaskLog;
-use super::process::Process;
+use super::process::{Process, lock};
 use crate::wire::events::Event;
 
 /// How long the kernel may take to let go of a cgroup, or to freeze one.
@@ -31,8 +35,16 @@ pub struct Container {
     pub bundle: PathBuf,
     /// Its cgroups.
     pub cgroup: Cgroup,
+    /// The cgroup of its compilers, for one of them at a time.
+    pub(super) compiler: tokio::sync::Mutex<Cgroup>,
+    /// What its root file system was mounted from.
+    pub(super) rootfs: Vec<Mount>,
     /// Its first process.
     pub init: Arc<Process>,
+    /// What is executed beside that, by the ids that clients gave.
+    pub(super) execs: Mutex<HashMap<String, Arc<Exec>>>,
+    /// Whether init has ended, or is about to have.
+    pub(super) ending: AtomicBool,
     pub(super) state_dir: StateDir,
     pub(super) hooks: Hooks,
     pub(super) log: TaskLog,
@@ -51,8 +63,76 @@ impl Container {
         if exec_id.is_empty() {
             return Ok(self.init.clone());
         }
-        let reason = format!("process does not exist {exec_id}");
-        Err(ServiceError::NotFound(reason))
+        self.exec(exec_id).map(|exec| exec.process.clone())
+    }
+
+    /// What is executed under an id.
+    pub fn exec(&self, exec_id: &str) -> Result<Arc<Exec>, ServiceError> {
+        let execs = lock(&self.execs);
+        execs
+            .get(exec_id)
+            .cloned()
+            .ok_or_else(|| not_there(exec_id))
+    }
+
+    /// The id of the process that has this pid, unless it is init's.
+    pub fn exec_of(&self, pid: u32) -> Option<String> {
+        lock(&self.execs)
+            .values()
+            .find(|exec| exec.process.is_alive() && exec.process.pid() == pid)
+            .map(|exec| exec.id.clone())
+    }
+
+    /// Promises to run another program.
+    pub fn add(&self, exec: Exec, events: &Events) -> Result<(), ServiceError> {
+        let mut execs = lock(&self.execs);
+        if execs.contains_key(&exec.id) {
+            return Err(ServiceError::AlreadyExists(format!("id {}", exec.id)));
+        }
+        self.init.state().allows(Request::Exec)?;
+        events.send(&Event::ExecAdded {
+            id: self.id.clone(),
+            exec_id: exec.id.clone(),
+        });
+        execs.insert(exec.id.clone(), Arc::new(exec));
+        Ok(())
+    }
+
+    /// Removes what is left of a program that was executed.
+    pub async fn delete_exec(&self, exec: &Exec) -> Result<Exit, ServiceError> {
+        let exit = exec.delete().await?;
+        lock(&self.execs).remove(&exec.id);
+        Ok(exit)
+    }
+
+    /// Whether init has ended, or is about to have.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    /// Takes a process that has been reaped out of the state on disk.
+    pub(super) fn forget(&self, pid: u32) {
+        let changed = self.state_dir.change(|record| {
+            record
+                .processes
+                .retain(|process| process.pid.unsigned_abs() != pid);
+        });
+        if let Err(error) = changed {
+            self.log.warn(&error.to_string());
+        }
+    }
+
+    /// Ends all that was executed beside init. Its pid namespace has done so,
+    /// where it has one; what was on its way is given up.
+    async fn end_execs(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+        let execs: Vec<_> = lock(&self.execs).values().cloned().collect();
+        for exec in &execs {
+            exec.end().await;
+        }
+        for exec in execs.iter().filter(|exec| exec.process.is_alive()) {
+            exec.process.wait().await;
+        }
     }
 
     /// Lets the guest run.
@@ -74,7 +154,7 @@ impl Container {
         process.kill(number)?;
         // A frozen process gets even SIGKILL only when it is thawed, and it may be
         // freezing just now.
-        if number == libc::SIGKILL {
+        if number == libc::SIGKILL && std::ptr::eq(process, &raw const *self.init) {
             self.cgroup.set_frozen(false)?;
         }
         Ok(())
@@ -152,6 +232,9 @@ impl Container {
         let exit = self.init.wait().await;
         self.init.output_moved().await;
         remove_cgroup(&self.cgroup, &self.log).await;
+        for exec in std::mem::take(&mut *lock(&self.execs)).values() {
+            exec.never_ran();
+        }
         crash::step("before_unlink");
         self.state_dir.remove()?;
         *is_deleted = true;
@@ -162,6 +245,7 @@ impl Container {
     /// Sees init to its end and tells the world.
     pub async fn watch(self: Arc<Self>, events: Events) {
         let exit = self.init.end(&self.log).await;
+        self.end_execs().await;
         self.init.has_ended(exit);
         if self.cgroup.oom_kills() > 0 {
             events.send(&Event::Oom {
@@ -170,6 +254,7 @@ impl Container {
         }
         events.send(&Event::Exit {
             id: self.id.clone(),
+            process: self.id.clone(),
             pid: self.pid(),
             exit,
         });

@@ -1,30 +1,28 @@
 //! Making a container: everything between a Create request and its answer.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
-use tokio::io::unix::AsyncFd;
 use trireme_container::cgroup::{Cgroup, Layout};
 use trireme_container::crash;
-use trireme_container::link::{FromInit, InitOrder, Link, ToInit};
-use trireme_container::process::{Child, ProcessId, Spawn, new_namespaces};
+use trireme_container::link::Link;
+use trireme_container::process::{Child, ProcessId, new_namespaces};
 use trireme_container::state::{self, Record, StateDir};
 use trireme_core::config::Network;
-use trireme_core::memory_file;
 use trireme_core::plan::{Input, Mount, NamespaceKind, Plan, Planned};
 use trireme_core::spec::{self, oci};
 
 use super::abandon::Abandoned;
-use super::code::{CodeStore, Program};
+use super::code::CodeStore;
 use super::container::{Container, remove_cgroup};
-use super::elsewhere::{self, Found};
 use super::error::ServiceError;
 use super::hooks::Hooks;
 use super::log::TaskLog;
-use super::process::{Process, reap, receive};
-use super::ready;
+use super::process::{Process, reap};
+use super::spawn::{Birth, Newborn};
 use super::streams::{GuestStreams, ServerStreams, StreamNames};
 use crate::order::Order;
 use crate::wire::api;
@@ -39,14 +37,6 @@ pub struct Maker {
     pub layout: Layout,
     /// Precompiled code.
     pub code: CodeStore,
-}
-
-/// An init on its way to be ready.
-struct Init<'a> {
-    child: &'a Child,
-    link: &'a AsyncFd<Link>,
-    hooks: &'a Hooks,
-    abandoned: &'a Abandoned,
 }
 
 /// What exists of a container while it is made.
@@ -112,7 +102,7 @@ impl Maker {
             bundle,
             rootfs,
             engine: self.order.engine.clone(),
-            network: self.order.network == Network::Container,
+            network: self.has_network(),
         };
         Ok(Plan::from_spec(spec, input)?)
     }
@@ -184,19 +174,32 @@ impl Maker {
         }
         let streams = GuestStreams::open(&names(request), plan.terminal)?;
         let hooks = Hooks::of(&site.record);
-        let (child, link) = self.spawn(plan, site, &streams, &hooks)?;
+        let pid_namespace = pid_namespace(plan)?;
+        let birth = Birth {
+            verb: c"init",
+            cgroup: site.cgroup(),
+            new_namespaces: new_namespaces(&plan.namespaces),
+            pid_namespace: pid_namespace.as_ref().map(AsFd::as_fd),
+            init: None,
+            hooks: hooks.before_start(),
+        };
+        let (child, link) = self.spawn(plan, &streams, &birth)?;
+        crash::step("after_clone");
         let mut record = site.record.clone();
         record.processes.extend(ProcessId::of(child.pid).ok());
         let streams = streams.handed_over();
         let result = match site.state_dir.write(&record) {
             Ok(()) => {
-                let init = Init {
+                let newborn = Newborn {
                     child: &child,
                     link: &link,
-                    hooks: &hooks,
+                    hooks: hooks.before_start().then_some(&hooks),
+                    cgroup: site.cgroup(),
+                    compiler: &site.record.cgroups[1],
+                    log: &site.log,
                     abandoned,
                 };
-                self.converse(plan, site, &init).await
+                self.converse(plan, &newborn).await
             }
             Err(error) => Err(error.into()),
         };
@@ -206,6 +209,7 @@ impl Maker {
                 link: link.into_inner(),
                 streams,
                 hooks,
+                rootfs: plan.root.mounts.clone(),
             }),
             Err(error) => {
                 // Whatever it says, nobody will read it any more.
@@ -218,155 +222,9 @@ impl Maker {
         }
     }
 
-    fn spawn(
-        &self,
-        plan: &Plan,
-        site: &Site,
-        streams: &GuestStreams,
-        hooks: &Hooks,
-    ) -> Result<(Child, AsyncFd<Link>), ServiceError> {
-        let failed =
-            |error: std::io::Error| ServiceError::Setup(format!("cannot start init: {error}"));
-        let order = InitOrder {
-            plan: plan.clone(),
-            cgroup: site.cgroup().join_files(),
-            hooks: hooks.before_start(),
-        };
-        let order = memory_file::sealed_json("plan", &order).map_err(failed)?;
-        let (here, there) = Link::pair().map_err(failed)?;
-        here.set_nonblocking().map_err(failed)?;
-        let here = ready::of(here).map_err(failed)?;
-        let pid_namespace = plan
-            .namespaces
-            .joined()
-            .find(|(kind, _)| *kind == NamespaceKind::Pid)
-            .map(|(_, path)| File::open(path))
-            .transpose()
-            .map_err(|error| ServiceError::Setup(format!("the pid namespace to join: {error}")))?;
-        let cgroup = site.cgroup().clone_into()?;
-        let child = Spawn {
-            executor: &self.executor,
-            verb: c"init",
-            stdio: streams.borrow(),
-            terminal: streams.is_terminal(),
-            link: there.as_fd(),
-            plan: order.as_fd(),
-            program: None,
-            new_namespaces: new_namespaces(&plan.namespaces),
-            pid_namespace: pid_namespace.as_ref().map(AsFd::as_fd),
-            cgroup: cgroup.as_ref().map(AsFd::as_fd),
-        }
-        .spawn()?;
-        crash::step("after_clone");
-        Ok((child, here))
-    }
-
-    /// Gives init what it asks for until it is ready.
-    async fn converse(
-        &self,
-        plan: &Plan,
-        site: &Site,
-        init: &Init<'_>,
-    ) -> Result<(), ServiceError> {
-        let Init {
-            child,
-            link,
-            hooks,
-            abandoned,
-        } = *init;
-        let mut has_code = false;
-        loop {
-            let message = abandoned
-                .or(receive::<FromInit>(link))
-                .await
-                .ok_or_else(given_up)?
-                .map_err(|error| ServiceError::Setup(format!("init: {error}")))?;
-            match message {
-                Some((FromInit::Built, _)) if hooks.before_start() && !has_code => {
-                    let hooks = hooks.create_runtime(child.pid.unsigned_abs());
-                    abandoned.or(hooks).await.ok_or_else(given_up)??;
-                    say(link, &ToInit::Proceed, None)?;
-                }
-                // Once: after that init has loaded code, and may be what that made
-                // of it.
-                Some((FromInit::Program { kind, identity }, Some(file))) if !has_code => {
-                    has_code = true;
-                    let program = Program {
-                        file,
-                        kind,
-                        identity,
-                        sha256: None,
-                        cgroup: &site.record.cgroups[1],
-                        name: &plan.entry.path,
-                        log: &site.log,
-                        abandoned,
-                    };
-                    let code = self.code.code(program).await?;
-                    say(link, &ToInit::Code, Some(code.as_fd()))?;
-                }
-                Some((FromInit::Missing { message }, _)) if !has_code => {
-                    has_code = true;
-                    self.find_elsewhere(plan, site, init, message).await?;
-                }
-                Some((FromInit::Ready, _)) => return Ok(()),
-                Some((FromInit::Failed { message }, _)) => {
-                    return Err(ServiceError::Setup(message));
-                }
-                Some((other, _)) => {
-                    return Err(ServiceError::Setup(format!(
-                        "unexpected message of init: {other:?}"
-                    )));
-                }
-                None => return Err(self.lost(site, child).await),
-            }
-        }
-    }
-
-    /// Gives init a program that is not in the container's tree, or fails with
-    /// init's message.
-    async fn find_elsewhere(
-        &self,
-        plan: &Plan,
-        site: &Site,
-        init: &Init<'_>,
-        message: String,
-    ) -> Result<(), ServiceError> {
-        let search = elsewhere::find(&self.order, plan, &site.log);
-        let found = init.abandoned.or(search).await.ok_or_else(given_up)??;
-        let Found { module, file } = found.ok_or(ServiceError::Setup(message))?;
-        let title = module.title;
-        let kind = module.kind;
-        say(init.link, &ToInit::Elsewhere { kind, title }, None)?;
-        let program = Program {
-            file,
-            kind,
-            identity: None,
-            sha256: module.sha256.as_deref(),
-            cgroup: &site.record.cgroups[1],
-            name: &module.origin,
-            log: &site.log,
-            abandoned: init.abandoned,
-        };
-        let code = self.code.code(program).await?;
-        say(init.link, &ToInit::Code, Some(code.as_fd()))
-    }
-
-    /// Why init ended without a word.
-    async fn lost(&self, site: &Site, child: &Child) -> ServiceError {
-        let oom = site.cgroup().oom_kills() > 0;
-        let engine = &self.order.engine;
-        let status = reap(child)
-            .await
-            .map_or_else(|error| error.to_string(), |s| s.to_string());
-        let why = if oom {
-            "its memory limit is too low for the engine and the program".to_owned()
-        } else {
-            format!("init ended with status {status} before it was ready")
-        };
-        ServiceError::Setup(format!(
-            "handler \"{}\", engine {}: {}: {why}",
-            engine.handler, engine.engine, site.record.id
-        ))
+    /// Whether the handler lets guests use the container's network.
+    pub(super) fn has_network(&self) -> bool {
+        self.order.network == Network::Container
     }
 }
 
@@ -392,6 +250,7 @@ struct Made {
     link: Link,
     streams: ServerStreams,
     hooks: Hooks,
+    rootfs: Vec<Mount>,
 }
 
 impl Made {
@@ -401,7 +260,7 @@ impl Made {
             record,
             log,
         } = site;
-        let [cgroup, _]: [Cgroup; 2] = record
+        let [cgroup, compiler]: [Cgroup; 2] = record
             .cgroups
             .try_into()
             .unwrap_or_else(|_| unreachable!("two were put there"));
@@ -411,7 +270,11 @@ impl Made {
             id: request.id.clone(),
             bundle: record.bundle,
             cgroup,
+            compiler: tokio::sync::Mutex::new(compiler),
+            rootfs: self.rootfs,
             init: Arc::new(init),
+            execs: Mutex::default(),
+            ending: AtomicBool::new(false),
             state_dir,
             hooks: self.hooks,
             log,
@@ -429,27 +292,17 @@ fn names(request: &api::CreateTaskRequest) -> StreamNames {
     }
 }
 
+/// The pid namespace to join.
+fn pid_namespace(plan: &Plan) -> Result<Option<File>, ServiceError> {
+    plan.namespaces
+        .joined()
+        .find(|(kind, _)| *kind == NamespaceKind::Pid)
+        .map(|(_, path)| File::open(path))
+        .transpose()
+        .map_err(|error| ServiceError::Setup(format!("the pid namespace to join: {error}")))
+}
+
 /// What a Create answers that nobody waits for any more.
 pub(super) fn given_up() -> ServiceError {
     ServiceError::Setup("the container was deleted while it was made".into())
-}
-
-fn say(
-    link: &AsyncFd<Link>,
-    message: &ToInit,
-    fd: Option<BorrowedFd<'_>>,
-) -> Result<(), ServiceError> {
-    match link.get_ref().send(message, fd) {
-        // It is gone; what it had to say about that is still to be read.
-        Err(error) if is_gone(&error) => Ok(()),
-        other => other.map_err(|error| ServiceError::Setup(format!("init: {error}"))),
-    }
-}
-
-fn is_gone(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind;
-    matches!(
-        error.kind(),
-        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
-    )
 }

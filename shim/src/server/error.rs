@@ -24,6 +24,9 @@ pub enum ServiceError {
     /// The request makes no sense.
     #[error("{0}")]
     InvalidArgument(String),
+    /// Something that has to be so is not.
+    #[error("{0}")]
+    Precondition(String),
     /// The container is in a state that does not allow the call.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -57,6 +60,7 @@ impl ServiceError {
             ServiceError::AlreadyExists(_) => Code::ALREADY_EXISTS,
             ServiceError::Unimplemented(_) => Code::UNIMPLEMENTED,
             ServiceError::InvalidArgument(_) => Code::INVALID_ARGUMENT,
+            ServiceError::Precondition(_) => Code::FAILED_PRECONDITION,
             // What the runc shim answers with for these is a plain error.
             _ => Code::UNKNOWN,
         }
@@ -79,6 +83,7 @@ fn class(code: Code) -> &'static str {
         Code::ALREADY_EXISTS => ": already exists",
         Code::UNIMPLEMENTED => ": not implemented",
         Code::INVALID_ARGUMENT => ": invalid argument",
+        Code::FAILED_PRECONDITION => ": failed precondition",
         _ => "",
     }
 }

@@ -13,13 +13,16 @@ mod create;
 mod elsewhere;
 mod error;
 mod events;
+mod exec;
 pub(crate) mod hooks;
 mod lifetime;
 pub(crate) mod log;
 mod process;
 mod ready;
 mod service;
+mod spawn;
 mod streams;
+mod tasks;
 mod terminal;
 
 use std::fs::File;
@@ -90,7 +93,7 @@ async fn serve(listener: StdListener, order: Order) -> Result<()> {
     let service = Arc::new(service::Service::new(order)?);
     let mut server = ttrpc::asynchronous::Server::new()
         .add_listener(Listener::from(listener))
-        .register_service(service::methods(&service));
+        .register_service(tasks::methods(&service));
     server.start().await.context("cannot serve")?;
     if let Some(run) = service.order().dir.parent() {
         newcomers::sweep(run, newcomers::PATIENCE);

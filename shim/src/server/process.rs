@@ -105,7 +105,7 @@ impl Process {
         let sent = link.map(|link| link.send(&ToInit::Start, None));
         if !matches!(sent, Some(Ok(()))) {
             return Err(ServiceError::Setup(
-                "the container's init process is gone".into(),
+                "the container's process is gone".into(),
             ));
         }
         self.has_done(Request::Start);
@@ -115,11 +115,25 @@ impl Process {
     /// Sends a signal, given by its number.
     pub fn kill(&self, signal: i32) -> Result<(), ServiceError> {
         self.state().allows(Request::Kill)?;
-        let sent = self
+        let body = self
             .body
             .get()
-            .map_or(Ok(()), |body| body.child.kill(signal));
-        sent.map_err(|error| ServiceError::InvalidArgument(format!("signal {signal}: {error}")))
+            .ok_or_else(|| ServiceError::Precondition("process not created".into()))?;
+        body.child
+            .kill(signal)
+            .map_err(|error| ServiceError::InvalidArgument(format!("signal {signal}: {error}")))
+    }
+
+    /// A descriptor of the process.
+    pub fn open(&self) -> Result<OwnedFd, ServiceError> {
+        let gone = || ServiceError::Setup("the container's init process is gone".into());
+        let body = self.body.get().ok_or_else(gone)?;
+        body.child.pidfd.try_clone().map_err(|_| gone())
+    }
+
+    /// Whether it was spawned and has not been seen to its end.
+    pub fn is_alive(&self) -> bool {
+        self.body.get().is_some() && self.state().exit().is_none()
     }
 
     /// Ends it whatever its state; its end is reported on its own.

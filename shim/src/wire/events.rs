@@ -23,15 +23,33 @@ pub enum Event {
         /// Its pid.
         pid: u32,
     },
+    /// Another process was promised.
+    ExecAdded {
+        /// The container's id.
+        id: String,
+        /// The process's id.
+        exec_id: String,
+    },
+    /// The other process was started.
+    ExecStarted {
+        /// The container's id.
+        id: String,
+        /// The process's id.
+        exec_id: String,
+        /// Its pid.
+        pid: u32,
+    },
     /// The kernel killed a process of it for want of memory.
     Oom {
         /// The container's id.
         id: String,
     },
-    /// It ended.
+    /// A process of it ended.
     Exit {
         /// The container's id.
         id: String,
+        /// The process's id; init's is the container's.
+        process: String,
         /// Its pid.
         pid: u32,
         /// How.
@@ -85,6 +103,23 @@ fn encode(event: &Event) -> (&'static str, Any) {
                 ..Default::default()
             }),
         ),
+        Event::ExecAdded { id, exec_id } => (
+            "/tasks/exec-added",
+            any(&task_events::TaskExecAdded {
+                container_id: id.clone(),
+                exec_id: exec_id.clone(),
+                ..Default::default()
+            }),
+        ),
+        Event::ExecStarted { id, exec_id, pid } => (
+            "/tasks/exec-started",
+            any(&task_events::TaskExecStarted {
+                container_id: id.clone(),
+                exec_id: exec_id.clone(),
+                pid: *pid,
+                ..Default::default()
+            }),
+        ),
         Event::Oom { id } => (
             "/tasks/oom",
             any(&task_events::TaskOOM {
@@ -92,11 +127,16 @@ fn encode(event: &Event) -> (&'static str, Any) {
                 ..Default::default()
             }),
         ),
-        Event::Exit { id, pid, exit } => (
+        Event::Exit {
+            id,
+            process,
+            pid,
+            exit,
+        } => (
             "/tasks/exit",
             any(&task_events::TaskExit {
                 container_id: id.clone(),
-                id: id.clone(),
+                id: process.clone(),
                 pid: *pid,
                 exit_status: exit.status,
                 exited_at: MessageField::some(timestamp(exit.at)),

@@ -1,11 +1,12 @@
 //! The server without containerd and without engines: transcripts of real containerds are
-//! replayed to it, every method is called in every state, and hooks run.
+//! replayed to it, every method is called in every state, hooks run, and processes are executed.
 //!
 //! The server is the real program. Its executor is this very program under another name
 //! ([`executor`]), so that guests do as they are told and nothing has to be compiled. Namespaces
 //! and cgroups are real, which needs root.
 
 mod calls;
+mod execs;
 mod executor;
 mod replay;
 mod runs;
@@ -29,5 +30,6 @@ fn main() -> ExitCode {
     let mut trials = replay::trials();
     trials.extend(states::trials());
     trials.extend(calls::trials());
+    trials.extend(execs::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -30,6 +30,19 @@ pub const TASK_METHODS: [&str; 17] = [
     "Wait",
 ];
 
+/// Those that can be about a process beside a container's first one, but for Start: asked to start
+/// one that runs, the runc shim of containerd 1.7 and later counts its end twice and ends itself
+/// with the container (`task/service.go`, `runningExecs`).
+pub const EXEC_METHODS: [&str; 7] = [
+    "CloseIO",
+    "Delete",
+    "Exec",
+    "Kill",
+    "ResizePty",
+    "State",
+    "Wait",
+];
+
 /// The messages of a method.
 #[derive(Debug)]
 pub struct Messages {

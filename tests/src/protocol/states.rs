@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::client::{Answer, Client};
-use super::methods::TASK_METHODS;
+use super::methods::{EXEC_METHODS, TASK_METHODS};
 
 /// Where a task is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -55,6 +55,46 @@ impl State {
             Self::Deleted => &["Create", "Start", "Kill", "Wait", "Delete"],
         }
     }
+
+    /// The calls that lead a process to it that is executed in a task that runs. What begins with
+    /// [`EXEC`] is about the process, the rest about its task.
+    fn way_of_exec(self) -> &'static [&'static str] {
+        match self {
+            Self::Unknown => &["Create", "Start"],
+            Self::Created => &["Create", "Start", "exec Exec"],
+            Self::Running => &["Create", "Start", "exec Exec", "exec Start"],
+            Self::Paused => &["Create", "Start", "exec Exec", "exec Start", "Pause"],
+            Self::Stopped => &[
+                "Create",
+                "Start",
+                "exec Exec",
+                "exec Start",
+                "exec Kill",
+                "exec Wait",
+            ],
+            Self::Deleted => &[
+                "Create",
+                "Start",
+                "exec Exec",
+                "exec Start",
+                "exec Kill",
+                "exec Wait",
+                "exec Delete",
+            ],
+        }
+    }
+}
+
+/// What a method's name begins with in the table when it is called for a process that is executed in
+/// a task; the states are the process's then.
+const EXEC: &str = "exec ";
+/// The id of such a process.
+const EXEC_ID: &str = "another";
+
+/// Every row of a table: the methods on a task, and those on a process that is executed in it.
+fn rows() -> impl Iterator<Item = String> {
+    let of_exec = EXEC_METHODS.iter().map(|method| format!("{EXEC}{method}"));
+    TASK_METHODS.into_iter().map(str::to_owned).chain(of_exec)
 }
 
 /// For each method and state: `OK`, `BLOCKS` for a call that is not answered, or the status and
@@ -68,15 +108,15 @@ pub type Table = BTreeMap<String, BTreeMap<State, String>>;
 /// When one is missing or unknown.
 pub fn parse(text: &str) -> Result<Table> {
     let table: Table = toml::from_str(text).context("the table of states")?;
-    for method in TASK_METHODS {
+    for method in rows() {
         for state in State::ALL {
             table
-                .get(method)
+                .get(&method)
                 .and_then(|states| states.get(&state))
                 .with_context(|| format!("the table has no {method} in state {}", state.name()))?;
         }
     }
-    if table.len() != TASK_METHODS.len() {
+    if table.len() != rows().count() {
         bail!("the table has a method that is none");
     }
     Ok(table)
@@ -103,19 +143,25 @@ pub fn observe(
         .call("Create", &request("Create", "keeper", &keeper))?
         .expect()?;
     let mut table = Table::new();
-    for method in TASK_METHODS {
-        let states = table.entry(method.to_owned()).or_default();
+    for method in rows() {
+        let is_exec = method.starts_with(EXEC);
+        let states = table.entry(method.clone()).or_default();
         for state in State::ALL {
-            let id = format!("{}-{}", method.to_lowercase(), state.name());
+            let name = method.replace(' ', "-").to_lowercase();
+            let id = format!("{name}-{}", state.name());
             let bundle = bundle(&id)?;
-            for step in state.way() {
+            let way = match is_exec {
+                true => state.way_of_exec(),
+                false => state.way(),
+            };
+            for step in way {
                 client
-                    .call(step, &request(step, &id, &bundle))?
+                    .call(method_of(step), &request(step, &id, &bundle))?
                     .expect()
                     .with_context(|| format!("{step} on the way to {id}"))?;
             }
-            let pending = client.send(method, &request(method, &id, &bundle))?;
-            let limit = if method == "Wait" {
+            let pending = client.send(method_of(&method), &request(&method, &id, &bundle))?;
+            let limit = if method_of(&method) == "Wait" {
                 BLOCKS_AFTER
             } else {
                 END_LIMIT
@@ -152,7 +198,20 @@ fn clear(client: &mut Client, id: &str, bundle: &Path) -> Result<()> {
     Ok(())
 }
 
-fn request(method: &str, id: &str, bundle: &Path) -> Value {
+/// The method that a row or a step is of.
+fn method_of(row: &str) -> &str {
+    row.strip_prefix(EXEC).unwrap_or(row)
+}
+
+fn request(row: &str, id: &str, bundle: &Path) -> Value {
+    let mut request = request_of_task(method_of(row), id, bundle);
+    if row.starts_with(EXEC) {
+        request["exec_id"] = json!(EXEC_ID);
+    }
+    request
+}
+
+fn request_of_task(method: &str, id: &str, bundle: &Path) -> Value {
     const SPEC: &str = "types.containerd.io/opencontainers/runtime-spec/1/";
     match method {
         "Create" => json!({ "id": id, "bundle": bundle }),
@@ -163,9 +222,9 @@ fn request(method: &str, id: &str, bundle: &Path) -> Value {
             "type_url": format!("{SPEC}LinuxResources"),
             "json": { "memory": { "limit": 64 << 20 } },
         }}),
-        "Exec" => json!({ "id": id, "exec_id": "another", "spec": {
+        "Exec" => json!({ "id": id, "exec_id": EXEC_ID, "spec": {
             "type_url": format!("{SPEC}Process"),
-            "json": { "args": ["/bin/true"], "cwd": "/", "user": { "uid": 0, "gid": 0 } },
+            "json": { "args": ["/bin/sleep", "600"], "cwd": "/", "user": { "uid": 0, "gid": 0 } },
         }}),
         "Checkpoint" => json!({ "id": id, "path": bundle.join("checkpoint") }),
         _ => json!({ "id": id }),

@@ -4,10 +4,12 @@ mod cache;
 mod crashes;
 mod docker;
 mod docker_errors;
+mod docker_exec;
 mod docker_life;
 mod docker_network;
 mod docker_options;
 mod engines;
+mod exec;
 mod failures;
 mod images;
 mod kills;
@@ -120,6 +122,7 @@ pub fn all() -> impl Iterator<Item = Case> {
     [
         run::all(),
         task::all(),
+        exec::all(),
         signals::all(),
         spec::all(),
         engines::all(),
@@ -137,6 +140,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         images::docker::all(),
         images::cri::all(),
         docker::all(),
+        docker_exec::all(),
         wasmedge::all(),
         wasmedge_native::all(),
         docker_errors::all(),

@@ -1,0 +1,46 @@
+//! `trireme-executor exec`: from a fresh process to a guest beside a container's
+//! init, in init's namespaces and cgroup.
+//!
+//! The engine is set up while this process still sees the host's files, as in
+//! init; then it joins init's tree, and only then looks for the program.
+
+use std::fs::File;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+
+use anyhow::Result;
+use trireme_container::init::{self as container, rootfs};
+use trireme_container::link::{InitOrder, Link};
+use trireme_container::process::SUBJECT_FD;
+use trireme_container::{cgroup, crash};
+
+use crate::init::{self, Prepared};
+use crate::{deadline, engines};
+
+/// Joins a container.
+pub fn prepare(link: &Link, order: File) -> Result<Prepared> {
+    // SAFETY: the server hands this descriptor over by its number; nothing else
+    // in this process knows of it.
+    let parent = unsafe { OwnedFd::from_raw_fd(SUBJECT_FD) };
+    container::harden(SUBJECT_FD)?;
+    crash::keep();
+    let InitOrder {
+        mut plan, cgroup, ..
+    } = init::read(order)?;
+    if let Some(adjustment) = plan.oom_score_adj {
+        container::adjust_oom_score(adjustment)?;
+    }
+    cgroup::join(&cgroup)?;
+    deadline::report_to_server();
+    let engine = engines::create(&plan.engine)?;
+    container::is_alone()?;
+    let tree = rootfs::Tree::join(&plan, parent.as_fd())?;
+    drop(parent);
+    let found = init::look_up(link, &tree, &plan)?;
+    let home = init::home(&tree, &plan);
+    drop(tree);
+    let kind = match found {
+        Some(kind) => kind,
+        None => init::elsewhere(link, &mut plan)?,
+    };
+    init::load(link, plan, &*engine, kind, home)
+}

@@ -1,0 +1,270 @@
+//! What is executed beside a container's init: another guest by the same
+//! engine, in init's namespaces, tree and cgroup.
+//!
+//! Exec makes the promise of one, Start the process itself, as in containerd's
+//! runc shim (`cmd/containerd-shim-runc-v2/process/exec.go`).
+
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use tokio::io::unix::AsyncFd;
+use trireme_container::link::Link;
+use trireme_container::process::{Child, ProcessId};
+use trireme_core::lifecycle::{Exit, Request, State};
+use trireme_core::plan::{Input, Plan, Planned};
+use trireme_core::spec::{self, oci};
+
+use super::abandon::{self, Abandon, Abandoned};
+use super::container::Container;
+use super::create::Maker;
+use super::error::ServiceError;
+use super::events::Events;
+use super::process::{Process, lock, reap};
+use super::spawn::{Birth, Newborn};
+use super::streams::{GuestStreams, StreamNames};
+use crate::wire::api;
+use crate::wire::events::Event;
+
+/// The status of a process that could not be started, containerd's own for
+/// what nobody knows (`client.UnknownExitStatus`).
+const NEVER_RAN: u32 = 255;
+
+/// A process that is executed in a container, or the promise of one.
+pub struct Exec {
+    /// The id that the client gave it.
+    pub id: String,
+    /// The process.
+    pub process: Arc<Process>,
+    spec: oci::Process,
+    /// Held by a call that changes the state; whether it is deleted.
+    change: tokio::sync::Mutex<bool>,
+    starting: Mutex<Option<Arc<Abandon>>>,
+}
+
+impl Exec {
+    /// The promise that a request asks for.
+    ///
+    /// # Errors
+    ///
+    /// When the process's specification cannot be read.
+    pub fn new(request: &api::ExecProcessRequest) -> Result<Self, ServiceError> {
+        let mut spec: oci::Process = serde_json::from_slice(&request.spec.value)
+            .map_err(|error| ServiceError::InvalidArgument(format!("process: {error}")))?;
+        spec.set_terminal(Some(request.terminal));
+        let streams = StreamNames {
+            stdin: request.stdin.clone(),
+            stdout: request.stdout.clone(),
+            stderr: request.stderr.clone(),
+            terminal: request.terminal,
+        };
+        Ok(Exec {
+            id: request.exec_id.clone(),
+            process: Arc::new(Process::new(streams)),
+            spec,
+            change: tokio::sync::Mutex::new(false),
+            starting: Mutex::default(),
+        })
+    }
+
+    /// Makes the process and lets it run.
+    pub async fn start(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        maker: &Maker,
+        events: &Events,
+    ) -> Result<u32, ServiceError> {
+        let _change = self.change.lock().await;
+        self.process.state().allows(Request::Start)?;
+        let (abandon, abandoned) = abandon::pair();
+        *lock(&self.starting) = Some(Arc::new(abandon));
+        let made = self.make(container, maker, &abandoned).await;
+        lock(&self.starting).take();
+        if let Err(error) = made {
+            self.never_ran();
+            return Err(error);
+        }
+        let pid = self.process.pid();
+        let (id, exec_id) = (container.id.clone(), self.id.clone());
+        events.send(&Event::ExecStarted { id, exec_id, pid });
+        tokio::spawn(self.clone().watch(container.clone(), events.clone()));
+        Ok(pid)
+    }
+
+    async fn make(
+        &self,
+        container: &Container,
+        maker: &Maker,
+        abandoned: &Abandoned,
+    ) -> Result<(), ServiceError> {
+        match container.init.state() {
+            State::Paused => {
+                return Err(ServiceError::Setup(
+                    "cannot exec in a paused container".into(),
+                ));
+            }
+            state if state.exit().is_some() || container.is_ending() => {
+                return Err(ServiceError::Precondition(format!(
+                    "container {} init process is not running",
+                    container.id
+                )));
+            }
+            _ => {}
+        }
+        maker.execute(container, self, abandoned).await?;
+        self.process.start()
+    }
+
+    /// Ends it, whether it runs or is only on its way. Returns when it is
+    /// certain to end.
+    pub async fn end(&self) {
+        self.give_up().await;
+        self.process.kill_now();
+    }
+
+    /// Ends the making of a process that is on its way.
+    async fn give_up(&self) {
+        let starting = lock(&self.starting).clone();
+        if let Some(starting) = starting {
+            starting.ask().await;
+        }
+    }
+
+    /// Removes what is left of it.
+    pub async fn delete(&self) -> Result<Exit, ServiceError> {
+        self.give_up().await;
+        let mut is_deleted = self.change.lock().await;
+        if *is_deleted {
+            return Err(not_there(&self.id));
+        }
+        if self.process.state() != State::Created {
+            self.process.state().allows(Request::Delete)?;
+        }
+        self.process.output_moved().await;
+        *is_deleted = true;
+        Ok(self.process.state().exit().unwrap_or(Exit {
+            status: 0,
+            at: SystemTime::UNIX_EPOCH,
+        }))
+    }
+
+    /// Tells whoever waits for a process that will never be.
+    pub fn never_ran(&self) {
+        self.process.has_ended(Exit {
+            status: NEVER_RAN,
+            at: SystemTime::now(),
+        });
+    }
+
+    /// Sees the process to its end and tells the world.
+    async fn watch(self: Arc<Self>, container: Arc<Container>, events: Events) {
+        let pid = self.process.pid();
+        let exit = self.process.end(&container.log).await;
+        container.forget(pid);
+        events.send(&Event::Exit {
+            id: container.id.clone(),
+            process: self.id.clone(),
+            pid,
+            exit,
+        });
+        self.process.has_ended(exit);
+    }
+}
+
+/// The answer to a call for a process that is not there.
+pub(super) fn not_there(id: &str) -> ServiceError {
+    ServiceError::NotFound(format!("process does not exist {id}"))
+}
+
+impl Maker {
+    /// Makes a process that waits to be let run.
+    async fn execute(
+        &self,
+        container: &Container,
+        exec: &Exec,
+        abandoned: &Abandoned,
+    ) -> Result<(), ServiceError> {
+        let plan = self.plan_of(container, exec)?;
+        let streams = GuestStreams::open(&exec.process.streams, plan.terminal)?;
+        let init = container.init.open()?;
+        let birth = Birth {
+            verb: c"exec",
+            cgroup: &container.cgroup,
+            new_namespaces: 0,
+            pid_namespace: Some(init.as_fd()),
+            init: Some(init.as_fd()),
+            hooks: false,
+        };
+        let (child, link) = self.spawn(&plan, &streams, &birth)?;
+        drop(init);
+        let streams = streams.handed_over();
+        let ready = async {
+            let process = ProcessId::of(child.pid).ok();
+            container
+                .state_dir
+                .change(|record| record.processes.extend(process))?;
+            self.converse_with(container, &plan, &child, &link, abandoned)
+                .await
+        };
+        match ready.await {
+            Ok(()) => {
+                exec.process.spawned(child, link.into_inner(), streams);
+                Ok(())
+            }
+            Err(error) => {
+                // Whatever it says, nobody will read it any more.
+                let _ = reap(&child).await;
+                container.forget(child.pid.unsigned_abs());
+                Err(error)
+            }
+        }
+    }
+
+    async fn converse_with(
+        &self,
+        container: &Container,
+        plan: &Plan,
+        child: &Child,
+        link: &AsyncFd<Link>,
+        abandoned: &Abandoned,
+    ) -> Result<(), ServiceError> {
+        // The container has one cgroup for compilers, and each removes it.
+        let compiler = abandoned.or(container.compiler.lock()).await;
+        let compiler = compiler.ok_or_else(super::create::given_up)?;
+        let newborn = Newborn {
+            child,
+            link,
+            hooks: None,
+            cgroup: &container.cgroup,
+            compiler: &compiler,
+            log: &container.log,
+            abandoned,
+        };
+        self.converse(plan, &newborn).await
+    }
+
+    /// The container's plan with another process. What the process leaves open
+    /// is as for init, as runc has it.
+    fn plan_of(&self, container: &Container, exec: &Exec) -> Result<Plan, ServiceError> {
+        let mut spec = spec::read(&container.bundle)?;
+        let mut process = exec.spec.clone();
+        if let Some(init) = spec.process() {
+            if process.oom_score_adj().is_none() {
+                process.set_oom_score_adj(init.oom_score_adj());
+            }
+            if process.rlimits().is_none() {
+                process.set_rlimits(init.rlimits().clone());
+            }
+        }
+        spec.set_process(Some(process));
+        let input = Input {
+            id: &container.id,
+            bundle: &container.bundle,
+            rootfs: container.rootfs.clone(),
+            engine: self.order.engine.clone(),
+            network: self.has_network(),
+        };
+        let Planned { plan, .. } = Plan::from_spec(&spec, input)?;
+        Ok(plan)
+    }
+}

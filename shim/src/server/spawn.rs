@@ -1,0 +1,226 @@
+//! Spawning a process of a container, and giving it what it asks for until it
+//! is ready.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use tokio::io::unix::AsyncFd;
+use trireme_container::cgroup::Cgroup;
+use trireme_container::link::{FromInit, InitOrder, Link, ToInit};
+use trireme_container::process::{Child, Spawn};
+use trireme_core::memory_file;
+use trireme_core::plan::Plan;
+
+use super::abandon::Abandoned;
+use super::code::Program;
+use super::create::{Maker, given_up};
+use super::elsewhere::{self, Found};
+use super::error::ServiceError;
+use super::hooks::Hooks;
+use super::log::TaskLog;
+use super::process::{reap, receive};
+use super::ready;
+use super::streams::GuestStreams;
+
+/// Where and as what a process is born.
+pub(super) struct Birth<'a> {
+    /// What the executor is told to be.
+    pub verb: &'static CStr,
+    /// The container's cgroup.
+    pub cgroup: &'a Cgroup,
+    /// Flags of `clone(2)`.
+    pub new_namespaces: i32,
+    /// A pid namespace to be born in, or a process whose it is.
+    pub pid_namespace: Option<BorrowedFd<'a>>,
+    /// The init to join.
+    pub init: Option<BorrowedFd<'a>>,
+    /// Whether it has to wait for hooks.
+    pub hooks: bool,
+}
+
+/// A process on its way to be ready.
+pub(super) struct Newborn<'a> {
+    /// The process.
+    pub child: &'a Child,
+    /// The server's end of its link.
+    pub link: &'a AsyncFd<Link>,
+    /// The hooks that it waits for.
+    pub hooks: Option<&'a Hooks>,
+    /// The container's cgroup.
+    pub cgroup: &'a Cgroup,
+    /// The cgroup of its compiler.
+    pub compiler: &'a Cgroup,
+    /// The container's log.
+    pub log: &'a TaskLog,
+    /// Whether anybody still wants it.
+    pub abandoned: &'a Abandoned,
+}
+
+impl Maker {
+    pub(super) fn spawn(
+        &self,
+        plan: &Plan,
+        streams: &GuestStreams,
+        birth: &Birth<'_>,
+    ) -> Result<(Child, AsyncFd<Link>), ServiceError> {
+        let failed = |error: io::Error| ServiceError::Setup(format!("cannot start init: {error}"));
+        let order = InitOrder {
+            plan: plan.clone(),
+            cgroup: birth.cgroup.join_files(),
+            hooks: birth.hooks,
+        };
+        let order = memory_file::sealed_json("plan", &order).map_err(failed)?;
+        let (here, there) = Link::pair().map_err(failed)?;
+        here.set_nonblocking().map_err(failed)?;
+        let here = ready::of(here).map_err(failed)?;
+        let cgroup = birth.cgroup.clone_into()?;
+        let child = Spawn {
+            executor: &self.executor,
+            verb: birth.verb,
+            stdio: streams.borrow(),
+            terminal: streams.is_terminal(),
+            link: there.as_fd(),
+            plan: order.as_fd(),
+            subject: birth.init,
+            new_namespaces: birth.new_namespaces,
+            pid_namespace: birth.pid_namespace,
+            cgroup: cgroup.as_ref().map(AsFd::as_fd),
+        }
+        .spawn()?;
+        Ok((child, here))
+    }
+
+    /// Gives a process what it asks for until it is ready.
+    pub(super) async fn converse(
+        &self,
+        plan: &Plan,
+        newborn: &Newborn<'_>,
+    ) -> Result<(), ServiceError> {
+        let Newborn {
+            child,
+            link,
+            hooks,
+            abandoned,
+            ..
+        } = *newborn;
+        let mut has_code = false;
+        loop {
+            let message = abandoned
+                .or(receive::<FromInit>(link))
+                .await
+                .ok_or_else(given_up)?
+                .map_err(|error| ServiceError::Setup(format!("init: {error}")))?;
+            match (message, hooks) {
+                (Some((FromInit::Built, _)), Some(hooks)) if !has_code => {
+                    let hooks = hooks.create_runtime(child.pid.unsigned_abs());
+                    abandoned.or(hooks).await.ok_or_else(given_up)??;
+                    say(link, &ToInit::Proceed, None)?;
+                }
+                // Once: after that init has loaded code, and may be what that made
+                // of it.
+                (Some((FromInit::Program { kind, identity }, Some(file))), _) if !has_code => {
+                    has_code = true;
+                    let program = Program {
+                        file,
+                        kind,
+                        identity,
+                        sha256: None,
+                        cgroup: newborn.compiler,
+                        name: &plan.entry.path,
+                        log: newborn.log,
+                        abandoned,
+                    };
+                    let code = self.code.code(program).await?;
+                    say(link, &ToInit::Code, Some(code.as_fd()))?;
+                }
+                (Some((FromInit::Missing { message }, _)), _) if !has_code => {
+                    has_code = true;
+                    self.find_elsewhere(plan, newborn, message).await?;
+                }
+                (Some((FromInit::Ready, _)), _) => return Ok(()),
+                (Some((FromInit::Failed { message }, _)), _) => {
+                    return Err(ServiceError::Setup(message));
+                }
+                (Some((other, _)), _) => {
+                    return Err(ServiceError::Setup(format!(
+                        "unexpected message of init: {other:?}"
+                    )));
+                }
+                (None, _) => return Err(self.lost(plan, newborn).await),
+            }
+        }
+    }
+
+    /// Gives a process a program that is not in the container's tree, or fails
+    /// with its message.
+    async fn find_elsewhere(
+        &self,
+        plan: &Plan,
+        newborn: &Newborn<'_>,
+        message: String,
+    ) -> Result<(), ServiceError> {
+        let Newborn {
+            link,
+            log,
+            abandoned,
+            ..
+        } = *newborn;
+        let search = elsewhere::find(&self.order, plan, log);
+        let found = abandoned.or(search).await.ok_or_else(given_up)??;
+        let Found { module, file } = found.ok_or(ServiceError::Setup(message))?;
+        let title = module.title;
+        let kind = module.kind;
+        say(link, &ToInit::Elsewhere { kind, title }, None)?;
+        let program = Program {
+            file,
+            kind,
+            identity: None,
+            sha256: module.sha256.as_deref(),
+            cgroup: newborn.compiler,
+            name: &module.origin,
+            log,
+            abandoned,
+        };
+        let code = self.code.code(program).await?;
+        say(link, &ToInit::Code, Some(code.as_fd()))
+    }
+
+    /// Why a process ended without a word.
+    async fn lost(&self, plan: &Plan, newborn: &Newborn<'_>) -> ServiceError {
+        let oom = newborn.cgroup.oom_kills() > 0;
+        let engine = &self.order.engine;
+        let status = reap(newborn.child)
+            .await
+            .map_or_else(|error| error.to_string(), |s| s.to_string());
+        let why = if oom {
+            "its memory limit is too low for the engine and the program".to_owned()
+        } else {
+            format!("init ended with status {status} before it was ready")
+        };
+        ServiceError::Setup(format!(
+            "handler \"{}\", engine {}: {}: {why}",
+            engine.handler, engine.engine, plan.id
+        ))
+    }
+}
+
+fn say(
+    link: &AsyncFd<Link>,
+    message: &ToInit,
+    fd: Option<BorrowedFd<'_>>,
+) -> Result<(), ServiceError> {
+    match link.get_ref().send(message, fd) {
+        // It is gone; what it had to say about that is still to be read.
+        Err(error) if is_gone(&error) => Ok(()),
+        other => other.map_err(|error| ServiceError::Setup(format!("init: {error}"))),
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+    )
+}
