@@ -12,6 +12,8 @@ HANDLERS := wasmtime wasmer wasmedge wasm wasm-node
 TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # The shim is run for every start and delete: no relocation, no dynamic linker.
 STATIC := -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--build-id
+# So is what its helper for Linux programs is linked with.
+SECCOMP := LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH="$$(pkg-config --variable=libdir libseccomp)"
 # Engines that are plugins, a shared object each; the first of them are linked in too.
 BOTH := wasmtime wasmer
 PLUGINS := $(BOTH) wasmi wasmedge
@@ -36,8 +38,8 @@ build: rust apt
 	@echo 'make: building the shim (static)'
 	@RUSTFLAGS='$(STATIC)' cargo build --quiet --release --locked --target $(TARGET) -p trireme-shim \
 		--no-default-features --bin containerd-shim-trireme-v1
-	@RUSTFLAGS='$(STATIC)' cargo build --quiet --release --locked --target $(TARGET) -p trireme-shim \
-		--bin trireme-shim
+	@RUSTFLAGS='$(STATIC)' $(SECCOMP) cargo build --quiet --release --locked --target $(TARGET) \
+		-p trireme-shim --bin trireme-shim
 	@echo 'make: building the executor with its engines'
 	@# With the plugins that hold the same engines, so that those are compiled once.
 	@cargo build --quiet --release --locked -p trireme-executor $(BOTH:%=-p trireme-plugin-%)
@@ -58,8 +60,8 @@ build: rust apt
 # The same with named crash steps, for tests: what dies there, dies on purpose.
 build-crash: build
 	@echo 'make: building the variant with crash steps'
-	@RUSTFLAGS='$(STATIC)' cargo build --quiet --release --locked --target $(TARGET) -p trireme-shim \
-		--bin trireme-shim --features crash-steps
+	@RUSTFLAGS='$(STATIC)' $(SECCOMP) cargo build --quiet --release --locked --target $(TARGET) \
+		-p trireme-shim --bin trireme-shim --features crash-steps
 	@cargo build --quiet --release --locked -p trireme-executor --features crash-steps
 	@mkdir -p '$(CRASH)'
 	@tests/setup/place '$(CARGO_TARGET_DIR)/$(TARGET)/release/trireme-shim' '$(CRASH)'

@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod crash;
 pub mod init;
 pub mod link;
+pub mod native;
 pub mod process;
 pub mod state;
 pub mod stdio;

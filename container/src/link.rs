@@ -39,6 +39,12 @@ pub enum FromInit {
         /// What to say if there is none.
         message: String,
     },
+    /// The entry point is a Linux program, for which there is no engine. Init
+    /// ends.
+    Native {
+        /// What to say where no Linux program can be run.
+        message: String,
+    },
     /// Everything is set up; the guest waits to be started.
     Ready,
     /// It cannot be set up.
@@ -104,6 +110,9 @@ pub struct InitOrder {
     /// Whether hooks have to run once the container's tree is built: init then
     /// waits to be told.
     pub hooks: bool,
+    /// Whether init is only to tell a Linux program from a guest, since no guest
+    /// can be given what the specification asks.
+    pub look: bool,
 }
 
 /// What a compiler is to do, before anything else is said.

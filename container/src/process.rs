@@ -23,6 +23,9 @@ pub const PLAN_FD: RawFd = 4;
 /// program, in a process that is executed beside an init that init.
 pub const SUBJECT_FD: RawFd = 5;
 
+/// The name of the program that runs guests and compiles them.
+pub const EXECUTOR: &CStr = c"trireme-executor";
+
 /// A process that is named for good: its pid may be used again, its start time
 /// may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +153,8 @@ pub fn kill_now(pidfd: BorrowedFd<'_>) {
 pub struct Spawn<'a> {
     /// The program.
     pub executor: &'a Path,
+    /// What it is told that its own name is.
+    pub name: &'a CStr,
     /// Its verb, the only argument.
     pub verb: &'a CStr,
     /// Standard input, output and error.
@@ -185,6 +190,11 @@ pub fn new_namespaces(namespaces: &Namespaces) -> i32 {
     .fold(0, |flags, kind| flags | kind.flag())
 }
 
+/// The flags of `clone(2)` with which a helper is made that mounts for itself.
+pub fn new_mounts() -> i32 {
+    NamespaceKind::Mount.flag()
+}
+
 impl Spawn<'_> {
     /// Spawns the process. It dies when the calling *thread* does.
     ///
@@ -196,7 +206,7 @@ impl Spawn<'_> {
             .map_err(io::Error::from)
             .doing(|| format!("start {}", self.executor.display()))?;
         let argv = [
-            c"trireme-executor".as_ptr(),
+            self.name.as_ptr(),
             self.verb.as_ptr(),
             std::ptr::null(),
         ];
@@ -326,6 +336,7 @@ mod tests {
             .unwrap();
         let child = Spawn {
             executor: Path::new("/nonexistent/executor"),
+            name: EXECUTOR,
             verb: c"init",
             stdio: [null.as_fd(); 3],
             terminal: false,

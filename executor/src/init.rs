@@ -43,13 +43,15 @@ pub fn main(prepare: Prepare) -> Result<u8> {
     let prepared = match prepare(&link, order) {
         Ok(prepared) => prepared,
         Err(error) => {
+            let is_native = matches!(error.downcast_ref(), Some(InitError::Native(_)));
+            let message = message::of(error.as_ref());
+            let last = if is_native {
+                FromInit::Native { message }
+            } else {
+                FromInit::Failed { message }
+            };
             // Without a server there is nobody left to tell.
-            let _ = link.send(
-                &FromInit::Failed {
-                    message: message::of(error.as_ref()),
-                },
-                None,
-            );
+            let _ = link.send(&last, None);
             return Ok(crate::FAILED);
         }
     };
@@ -80,6 +82,7 @@ pub fn prepare(link: &Link, order: File) -> Result<Prepared> {
         mut plan,
         cgroup,
         hooks,
+        look,
     } = read(order)?;
     if let Some(adjustment) = plan.oom_score_adj {
         container::adjust_oom_score(adjustment)?;
@@ -88,7 +91,15 @@ pub fn prepare(link: &Link, order: File) -> Result<Prepared> {
     namespaces::enter(&plan)?;
     let tree = rootfs::Tree::build(&plan)?;
     crash::step("after_mount");
+    if look {
+        program::open(&tree, &plan)?;
+        anyhow::bail!("this is a guest");
+    }
     if hooks {
+        // They run once, also for a Linux program; and may put a guest there.
+        if let Err(error @ InitError::Native(_)) = program::open(&tree, &plan) {
+            return Err(error.into());
+        }
         link.send(&FromInit::Built, None)?;
         expect(link, &ToInit::Proceed)?;
     }

@@ -127,6 +127,11 @@ impl Cgroup {
         })
     }
 
+    /// Whether it is one of cgroup v2.
+    pub fn is_unified(&self) -> bool {
+        self.version == Version::V2
+    }
+
     /// A cgroup beside this one, for what is done on the container's behalf
     /// but must not count against its own limits.
     #[must_use]

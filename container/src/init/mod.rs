@@ -30,6 +30,8 @@ use rustix::process::{DumpableBehavior, Signal};
 use trireme_core::program::FileKind;
 
 pub use compiler::isolate as isolate_compiler;
+#[cfg(feature = "native")]
+pub(crate) use mounting::mount_root;
 
 use crate::{Doing, SysError, sys};
 
@@ -80,6 +82,9 @@ pub enum InitError {
         /// else nothing. A runtime for Linux programs tells nothing else.
         denied: String,
     },
+    /// The entry point is a Linux program.
+    #[error("{0}")]
+    Native(Box<InitError>),
     /// A part of the host's tree that a guest must not have.
     #[error("mount {destination}: a Wasm guest must not reach {fstype}; remove this mount")]
     Forbidden {

@@ -39,8 +39,9 @@ pub struct Program {
 ///
 /// # Errors
 ///
-/// [`InitError::Missing`] or [`InitError::NoEntry`] when it names no file;
-/// others when the file cannot be read or is no WebAssembly.
+/// [`InitError::Missing`] or [`InitError::NoEntry`] when it names no file,
+/// [`InitError::Native`] when it is a Linux program; others when the file cannot
+/// be read or is neither.
 pub fn open(tree: &Tree, plan: &Plan) -> Result<Program, InitError> {
     let name = plan.entry.path.as_str();
     if plan.args.is_empty() {
@@ -49,7 +50,7 @@ pub fn open(tree: &Tree, plan: &Plan) -> Result<Program, InitError> {
     if names_the_root(name) {
         return Err(missing(name, reason_of(&Errno::ISDIR.into())));
     }
-    let file = find(tree.root(), plan)?;
+    let file = find(tree.root(), plan, name)?;
     let refused = |reason: io::Error| InitError::Entry {
         path: name.to_owned(),
         reason: reason_of(&reason),
@@ -65,7 +66,16 @@ pub fn open(tree: &Tree, plan: &Plan) -> Result<Program, InitError> {
     let read = file.read_at(&mut head, 0).map_err(refused)?;
     let found = FileKind::recognise(&head[..read]);
     let Some(kind) = found.wasm() else {
-        return Err(not_wasm(plan, found, metadata.permissions().mode()));
+        let mode = metadata.permissions().mode();
+        let error = not_wasm(plan, found, mode);
+        let is_program = matches!(found, FileKind::Elf | FileKind::Script)
+            && mode & ANYBODY_EXECUTES != 0
+            && !starts_a_guest(tree, plan);
+        return Err(if is_program {
+            InitError::Native(Box::new(error))
+        } else {
+            error
+        });
     };
     let identity = tree.device_of(&metadata).map(|device| FileIdentity {
         device,
@@ -79,11 +89,24 @@ pub fn open(tree: &Tree, plan: &Plan) -> Result<Program, InitError> {
     })
 }
 
-fn find(root: BorrowedFd<'_>, plan: &Plan) -> Result<File, InitError> {
-    let name = plan.entry.path.as_str();
+/// Whether it is Docker's init in front of a guest, which it cannot run.
+fn starts_a_guest(tree: &Tree, plan: &Plan) -> bool {
+    let guest = match plan.args.as_slice() {
+        [init, dashes, guest, ..] if init == DOCKER_INIT && dashes == "--" => guest,
+        _ => return false,
+    };
+    let mut head = [0; 512];
+    let read = find(tree.root(), plan, guest).and_then(|file| {
+        file.read_at(&mut head, 0)
+            .map_err(|error| missing(guest, reason_of(&error)))
+    });
+    read.is_ok_and(|read| FileKind::recognise(&head[..read]).wasm().is_some())
+}
+
+fn find(root: BorrowedFd<'_>, plan: &Plan, name: &str) -> Result<File, InitError> {
     let is_path = name.contains('/');
     let mut denied = None;
-    for path in candidates(plan) {
+    for path in candidates(plan, name) {
         // Without O_NONBLOCK a FIFO of the image would hold init up for ever.
         match mounting::open_in(
             root,
@@ -134,8 +157,7 @@ fn missing(name: &str, reason: String) -> InitError {
     }
 }
 
-fn candidates(plan: &Plan) -> Vec<PathBuf> {
-    let name = plan.entry.path.as_str();
+fn candidates(plan: &Plan, name: &str) -> Vec<PathBuf> {
     let cwd = Path::new(&plan.cwd);
     if name.contains('/') {
         return vec![cwd.join(name)];

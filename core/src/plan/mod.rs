@@ -228,6 +228,32 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// The plan by which a container's program is only looked at, where no guest
+    /// can be given what the specification asks: its tree, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// When not even its tree can be made.
+    pub fn to_look(spec: &oci::Spec, input: Input<'_>) -> Result<Plan, PlanError> {
+        let mut tree = oci::Spec::default();
+        let mut linux = oci::Linux::default();
+        let mut mount = oci::LinuxNamespace::default();
+        mount.set_typ(oci::LinuxNamespaceType::Mount);
+        linux.set_namespaces(Some(vec![mount]));
+        let asked = spec.linux().as_ref();
+        linux.set_rootfs_propagation(asked.and_then(|linux| linux.rootfs_propagation().clone()));
+        let mut process = spec.process().clone().ok_or(PlanError::Missing("process"))?;
+        process.set_rlimits(None);
+        tree.set_root(spec.root().clone())
+            .set_mounts(spec.mounts().clone())
+            .set_process(Some(process))
+            .set_linux(Some(linux))
+            .set_hostname(None);
+        Plan::from_spec(&tree, input).map(|planned| planned.plan)
+    }
+}
+
 fn guest_path(what: &'static str, path: &Path) -> Result<String, PlanError> {
     match path.to_str() {
         Some(text) if path.is_absolute() => Ok(text.to_owned()),

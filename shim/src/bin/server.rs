@@ -1,10 +1,12 @@
 //! `trireme-shim`: the server behind `containerd-shim-<handler>-v1`, the one who
-//! cleans up after a server that is gone, and the one who fetches programs for
-//! it that are layers of their images.
+//! cleans up after a server that is gone, the one who fetches programs for it
+//! that are layers of their images, and the helper that starts Linux programs.
 
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
+use trireme_container::native;
 use trireme_core::message;
 use trireme_shim::{cleanup, fetch, server};
 
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
     let result = match (args.next().as_deref(), args.next()) {
         (Some("server"), None) => server::main(),
         (Some("fetch"), None) => fetch::main(),
+        (Some("native"), None) => native::main().context("the server is gone"),
         (Some("cleanup"), Some(bundle)) => cleanup::main(Path::new(&bundle)),
         (Some("--version" | "-v"), None) => {
             println!("trireme-shim {}", env!("CARGO_PKG_VERSION"));

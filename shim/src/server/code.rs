@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 use trireme_container::cgroup::{Cgroup, CgroupError};
 use trireme_container::link::{CompileOrder, FromCompiler, Link, ToCompiler};
-use trireme_container::process::{Child, Spawn};
+use trireme_container::process::{Child, EXECUTOR, Spawn};
 use trireme_container::state;
 use trireme_core::cache::{
     Cache, CacheError, FileIdentity, IdentityIndex, Key, KeyParts, processor_features,
@@ -257,6 +257,7 @@ impl Compiler {
         let cgroup = program.cgroup.clone_into()?;
         let child = Spawn {
             executor: &store.executor,
+            name: EXECUTOR,
             verb: c"compile",
             stdio: [null.as_fd(); 3],
             terminal: false,

@@ -19,6 +19,7 @@ use super::events::Events;
 use super::exec::{Exec, not_there};
 use super::hooks::Hooks;
 use super::log::TaskLog;
+use super::native::kill_all;
 use super::process::{Process, lock};
 use crate::wire::events::Event;
 
@@ -26,6 +27,15 @@ use crate::wire::events::Event;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The pause between two looks at a cgroup.
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// How a container's processes are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Launcher {
+    /// Guests of an engine.
+    Wasm,
+    /// Linux programs.
+    Native,
+}
 
 /// A container from its creation to its deletion.
 pub struct Container {
@@ -41,6 +51,8 @@ pub struct Container {
     pub(super) rootfs: Vec<Mount>,
     /// Its first process.
     pub init: Arc<Process>,
+    /// What that is.
+    pub launcher: Launcher,
     /// What is executed beside that, by the ids that clients gave.
     pub(super) execs: Mutex<HashMap<String, Arc<Exec>>>,
     /// Whether init has ended, or is about to have.
@@ -245,6 +257,11 @@ impl Container {
     /// Sees init to its end and tells the world.
     pub async fn watch(self: Arc<Self>, events: Events) {
         let exit = self.init.end(&self.log).await;
+        if self.launcher == Launcher::Native {
+            // In a pid namespace that others share, its children go on.
+            let cgroup = self.cgroup.clone();
+            aside(move || kill_all(&cgroup)).await;
+        }
         self.end_execs().await;
         self.init.has_ended(exit);
         if self.cgroup.oom_kills() > 0 {

@@ -12,17 +12,18 @@ use trireme_container::link::Link;
 use trireme_container::process::{Child, ProcessId, new_namespaces};
 use trireme_container::state::{self, Record, StateDir};
 use trireme_core::config::Network;
-use trireme_core::plan::{Input, Mount, NamespaceKind, Plan, Planned};
+use trireme_core::plan::{Input, Mount, NamespaceKind, Plan, PlanError, Planned};
 use trireme_core::spec::{self, oci};
 
 use super::abandon::Abandoned;
 use super::code::CodeStore;
-use super::container::{Container, remove_cgroup};
+use super::container::{Container, Launcher, remove_cgroup};
 use super::error::ServiceError;
 use super::hooks::Hooks;
 use super::log::TaskLog;
+use super::native::Launch;
 use super::process::{Process, reap};
-use super::spawn::{Birth, Newborn};
+use super::spawn::{Birth, Born, Newborn};
 use super::streams::{GuestStreams, ServerStreams, StreamNames};
 use crate::order::Order;
 use crate::wire::api;
@@ -33,6 +34,8 @@ pub struct Maker {
     pub order: Order,
     /// The executor's program.
     pub executor: PathBuf,
+    /// The program that this server runs.
+    pub shim: PathBuf,
     /// The host's cgroup hierarchies.
     pub layout: Layout,
     /// Precompiled code.
@@ -43,7 +46,15 @@ pub struct Maker {
 struct Site {
     state_dir: StateDir,
     record: Record,
+    cgroup_path: String,
     log: TaskLog,
+}
+
+/// What is known of a container before there is any of it.
+struct Sketch {
+    plan: Plan,
+    /// Why no guest can be given what the specification asks.
+    refusal: Option<PlanError>,
 }
 
 impl Maker {
@@ -65,16 +76,16 @@ impl Maker {
         let bundle = Path::new(&request.bundle);
         let log = TaskLog::open(bundle, &request.id, self.order.debug);
         let spec = spec::read(bundle)?;
-        let Planned {
-            plan,
-            ignored,
-            left_out,
-        } = self.plan(&spec, request, bundle)?;
-        ignored.iter().for_each(|notice| log.warn(notice));
-        left_out.iter().for_each(|notice| log.debug(notice));
+        let (sketch, notices) = self.sketch(&spec, request, bundle)?;
         let site = self.site(&spec, request, bundle, log)?;
-        match self.build(&spec, &plan, request, &site, abandoned).await {
-            Ok(made) => Ok(Arc::new(made.container(request, site))),
+        let made = self.build(&spec, sketch, request, &site, abandoned).await;
+        match made {
+            Ok(made) => {
+                if made.launcher == Launcher::Wasm {
+                    notices.log(&site.log);
+                }
+                Ok(Arc::new(made.container(request, site)))
+            }
             Err(error) => {
                 site.clear().await;
                 Err(error)
@@ -82,12 +93,14 @@ impl Maker {
         }
     }
 
-    fn plan(
+    /// The plan of a guest; or, where none can be given what is asked, one by
+    /// which a Linux program is told from a guest.
+    fn sketch(
         &self,
         spec: &oci::Spec,
         request: &api::CreateTaskRequest,
         bundle: &Path,
-    ) -> Result<Planned, ServiceError> {
+    ) -> Result<(Sketch, Notices), ServiceError> {
         let rootfs = request
             .rootfs
             .iter()
@@ -96,15 +109,31 @@ impl Maker {
                 let source = PathBuf::from(&mount.source);
                 Mount::new(destination, mount.type_.clone(), source, &mount.options)
             })
-            .collect::<Result<_, _>>()?;
-        let input = Input {
+            .collect::<Result<Vec<_>, _>>()?;
+        let input = || Input {
             id: &request.id,
             bundle,
-            rootfs,
+            rootfs: rootfs.clone(),
             engine: self.order.engine.clone(),
             network: self.has_network(),
         };
-        Ok(Plan::from_spec(spec, input)?)
+        match Plan::from_spec(spec, input()) {
+            Ok(Planned {
+                plan,
+                ignored,
+                left_out,
+            }) => {
+                let refusal = None;
+                Ok((Sketch { plan, refusal }, Notices { ignored, left_out }))
+            }
+            Err(error) => match Plan::to_look(spec, input()) {
+                Ok(plan) => {
+                    let refusal = Some(error);
+                    Ok((Sketch { plan, refusal }, Notices::default()))
+                }
+                Err(_) => Err(error.into()),
+            },
+        }
     }
 
     /// Writes the state before anything that it names exists, so that nothing
@@ -142,6 +171,7 @@ impl Maker {
         Ok(Site {
             state_dir,
             record,
+            cgroup_path: path,
             log,
         })
     }
@@ -149,11 +179,105 @@ impl Maker {
     async fn build(
         &self,
         spec: &oci::Spec,
-        plan: &Plan,
+        sketch: Sketch,
         request: &api::CreateTaskRequest,
         site: &Site,
         abandoned: &Abandoned,
     ) -> Result<Made, ServiceError> {
+        let plan = &sketch.plan;
+        self.limit(spec, site)?;
+        let streams = GuestStreams::open(&names(request), plan.terminal)?;
+        let hooks = Hooks::of(&site.record);
+        let pid_namespace = pid_namespace(plan)?;
+        let waits = hooks.before_start() && sketch.refusal.is_none();
+        let birth = Birth {
+            verb: c"init",
+            cgroup: site.cgroup(),
+            new_namespaces: new_namespaces(&plan.namespaces),
+            pid_namespace: pid_namespace.as_ref().map(AsFd::as_fd),
+            init: None,
+            hooks: waits,
+            look: sketch.refusal.is_some(),
+        };
+        let (child, link) = self.spawn(plan, &streams, &birth)?;
+        crash::step("after_clone");
+        let mut record = site.record.clone();
+        record.processes.extend(ProcessId::of(child.pid).ok());
+        let result = match site.state_dir.write(&record) {
+            Ok(()) => {
+                let newborn = Newborn {
+                    child: &child,
+                    link: &link,
+                    hooks: waits.then_some(&hooks),
+                    cgroup: site.cgroup(),
+                    compiler: &site.record.cgroups[1],
+                    log: &site.log,
+                    abandoned,
+                };
+                self.converse(plan, &newborn).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        let made = match (result, sketch.refusal) {
+            (Ok(Born::Guest), _) => streams
+                .handed_over()
+                .map(|streams| (Launcher::Wasm, link.into_inner(), streams)),
+            (Ok(Born::Native(_)), _) => {
+                let _ = reap(&child).await;
+                let launched = self.launch(&self.linux(spec, plan, site, abandoned), streams).await?;
+                return Ok(Made {
+                    launcher: Launcher::Native,
+                    child: launched.child,
+                    link: launched.link,
+                    streams: launched.streams,
+                    hooks,
+                    rootfs: sketch.plan.root.mounts,
+                });
+            }
+            // A guest, or nothing that could be run at all.
+            (Err(_), Some(refusal)) => Err(refusal.into()),
+            (Err(error), None) => Err(error),
+        };
+        match made {
+            Ok((launcher, link, streams)) => Ok(Made {
+                launcher,
+                child,
+                link,
+                streams,
+                hooks,
+                rootfs: sketch.plan.root.mounts,
+            }),
+            Err(error) => {
+                // Whatever it says, nobody will read it any more.
+                let _ = reap(&child).await;
+                if hooks.before_start() {
+                    hooks.poststop(&site.log).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn linux<'a>(
+        &self,
+        spec: &'a oci::Spec,
+        plan: &'a Plan,
+        site: &'a Site,
+        abandoned: &'a Abandoned,
+    ) -> Launch<'a> {
+        Launch {
+            id: &site.record.id,
+            spec,
+            root: &plan.root,
+            state: &site.state_dir,
+            cgroup: site.cgroup(),
+            cgroup_path: &site.cgroup_path,
+            abandoned,
+        }
+    }
+
+    /// Makes the container's cgroup.
+    fn limit(&self, spec: &oci::Spec, site: &Site) -> Result<(), ServiceError> {
         let resources = spec
             .linux()
             .as_ref()
@@ -172,54 +296,7 @@ impl Maker {
                 "linux.resources.{what} ignored: not supported on this host"
             ));
         }
-        let streams = GuestStreams::open(&names(request), plan.terminal)?;
-        let hooks = Hooks::of(&site.record);
-        let pid_namespace = pid_namespace(plan)?;
-        let birth = Birth {
-            verb: c"init",
-            cgroup: site.cgroup(),
-            new_namespaces: new_namespaces(&plan.namespaces),
-            pid_namespace: pid_namespace.as_ref().map(AsFd::as_fd),
-            init: None,
-            hooks: hooks.before_start(),
-        };
-        let (child, link) = self.spawn(plan, &streams, &birth)?;
-        crash::step("after_clone");
-        let mut record = site.record.clone();
-        record.processes.extend(ProcessId::of(child.pid).ok());
-        let streams = streams.handed_over();
-        let result = match site.state_dir.write(&record) {
-            Ok(()) => {
-                let newborn = Newborn {
-                    child: &child,
-                    link: &link,
-                    hooks: hooks.before_start().then_some(&hooks),
-                    cgroup: site.cgroup(),
-                    compiler: &site.record.cgroups[1],
-                    log: &site.log,
-                    abandoned,
-                };
-                self.converse(plan, &newborn).await
-            }
-            Err(error) => Err(error.into()),
-        };
-        match result {
-            Ok(()) => Ok(Made {
-                child,
-                link: link.into_inner(),
-                streams,
-                hooks,
-                rootfs: plan.root.mounts.clone(),
-            }),
-            Err(error) => {
-                // Whatever it says, nobody will read it any more.
-                let _ = reap(&child).await;
-                if hooks.before_start() {
-                    hooks.poststop(&site.log).await;
-                }
-                Err(error)
-            }
-        }
+        Ok(())
     }
 
     /// Whether the handler lets guests use the container's network.
@@ -244,8 +321,23 @@ impl Site {
     }
 }
 
+/// What of the specification a guest is not given.
+#[derive(Default)]
+struct Notices {
+    ignored: Vec<String>,
+    left_out: Vec<String>,
+}
+
+impl Notices {
+    fn log(&self, log: &TaskLog) {
+        self.ignored.iter().for_each(|notice| log.warn(notice));
+        self.left_out.iter().for_each(|notice| log.debug(notice));
+    }
+}
+
 /// A container that is ready.
 struct Made {
+    launcher: Launcher,
     child: Child,
     link: Link,
     streams: ServerStreams,
@@ -259,6 +351,7 @@ impl Made {
             state_dir,
             record,
             log,
+            ..
         } = site;
         let [cgroup, compiler]: [Cgroup; 2] = record
             .cgroups
@@ -273,6 +366,7 @@ impl Made {
             compiler: tokio::sync::Mutex::new(compiler),
             rootfs: self.rootfs,
             init: Arc::new(init),
+            launcher: self.launcher,
             execs: Mutex::default(),
             ending: AtomicBool::new(false),
             state_dir,

@@ -21,7 +21,7 @@ use super::create::Maker;
 use super::error::ServiceError;
 use super::events::Events;
 use super::process::{Process, lock, reap};
-use super::spawn::{Birth, Newborn};
+use super::spawn::{Birth, Born, Newborn};
 use super::streams::{GuestStreams, StreamNames};
 use crate::wire::api;
 use crate::wire::events::Event;
@@ -194,20 +194,21 @@ impl Maker {
             pid_namespace: Some(init.as_fd()),
             init: Some(init.as_fd()),
             hooks: false,
+            look: false,
         };
         let (child, link) = self.spawn(&plan, &streams, &birth)?;
         drop(init);
-        let streams = streams.handed_over();
         let ready = async {
             let process = ProcessId::of(child.pid).ok();
             container
                 .state_dir
                 .change(|record| record.processes.extend(process))?;
             self.converse_with(container, &plan, &child, &link, abandoned)
-                .await
+                .await?;
+            streams.handed_over()
         };
         match ready.await {
-            Ok(()) => {
+            Ok(streams) => {
                 exec.process.spawned(child, link.into_inner(), streams);
                 Ok(())
             }
@@ -240,7 +241,10 @@ impl Maker {
             log: &container.log,
             abandoned,
         };
-        self.converse(plan, &newborn).await
+        match self.converse(plan, &newborn).await? {
+            Born::Guest => Ok(()),
+            Born::Native(message) => Err(ServiceError::Setup(message)),
+        }
     }
 
     /// The container's plan with another process. What the process leaves open

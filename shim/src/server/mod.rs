@@ -17,6 +17,7 @@ mod exec;
 pub(crate) mod hooks;
 mod lifetime;
 pub(crate) mod log;
+mod native;
 mod process;
 mod ready;
 mod service;

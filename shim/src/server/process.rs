@@ -204,7 +204,7 @@ async fn let_go(outputs: Vec<OwnedFd>) {
 }
 
 /// Waits for the end of a child and reaps it.
-async fn ended(child: &Child) -> io::Result<u32> {
+pub(super) async fn ended(child: &Child) -> io::Result<u32> {
     let pidfd = ready::of(child.pidfd.as_fd())?;
     loop {
         let mut ready = pidfd.readable().await?;

@@ -55,6 +55,7 @@ impl Service {
                 layout: Layout::detect()?,
                 code: CodeStore::new(order.clone(), executor.clone()),
                 executor,
+                shim: pinned(&install::beside(install::SERVER)?)?,
                 order,
             },
             slots: Mutex::default(),

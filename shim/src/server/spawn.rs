@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use tokio::io::unix::AsyncFd;
 use trireme_container::cgroup::Cgroup;
 use trireme_container::link::{FromInit, InitOrder, Link, ToInit};
-use trireme_container::process::{Child, Spawn};
+use trireme_container::process::{Child, EXECUTOR, Spawn};
 use trireme_core::memory_file;
 use trireme_core::plan::Plan;
 
@@ -37,6 +37,17 @@ pub(super) struct Birth<'a> {
     pub init: Option<BorrowedFd<'a>>,
     /// Whether it has to wait for hooks.
     pub hooks: bool,
+    /// Whether it is only to tell a Linux program from a guest.
+    pub look: bool,
+}
+
+/// What an entry point turned out to be.
+pub(super) enum Born {
+    /// A guest, which waits to be let run.
+    Guest,
+    /// A Linux program, and what to say where none can be run. The process that
+    /// found out has ended.
+    Native(String),
 }
 
 /// A process on its way to be ready.
@@ -69,6 +80,7 @@ impl Maker {
             plan: plan.clone(),
             cgroup: birth.cgroup.join_files(),
             hooks: birth.hooks,
+            look: birth.look,
         };
         let order = memory_file::sealed_json("plan", &order).map_err(failed)?;
         let (here, there) = Link::pair().map_err(failed)?;
@@ -77,6 +89,7 @@ impl Maker {
         let cgroup = birth.cgroup.clone_into()?;
         let child = Spawn {
             executor: &self.executor,
+            name: EXECUTOR,
             verb: birth.verb,
             stdio: streams.borrow(),
             terminal: streams.is_terminal(),
@@ -96,7 +109,7 @@ impl Maker {
         &self,
         plan: &Plan,
         newborn: &Newborn<'_>,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<Born, ServiceError> {
         let Newborn {
             child,
             link,
@@ -138,7 +151,10 @@ impl Maker {
                     has_code = true;
                     self.find_elsewhere(plan, newborn, message).await?;
                 }
-                (Some((FromInit::Ready, _)), _) => return Ok(()),
+                (Some((FromInit::Ready, _)), _) => return Ok(Born::Guest),
+                (Some((FromInit::Native { message }, _)), _) if !has_code => {
+                    return Ok(Born::Native(message));
+                }
                 (Some((FromInit::Failed { message }, _)), _) => {
                     return Err(ServiceError::Setup(message));
                 }

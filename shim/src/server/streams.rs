@@ -2,11 +2,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use trireme_container::stdio::{Streams, Terminal as Pty};
+use trireme_container::stdio::{self, Streams, Terminal as Pty};
 use trireme_core::plan::TerminalSize;
 
 use super::error::ServiceError;
-use super::terminal::Terminal;
+use super::terminal::{Client, Terminal};
 
 /// The streams as the client named them.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +24,11 @@ pub struct StreamNames {
 /// The streams while the process is spawned.
 pub(super) enum GuestStreams {
     Plain(Streams),
-    Terminal { pty: Pty, terminal: Terminal },
+    Terminal {
+        pty: Pty,
+        client: Client,
+        size: Option<TerminalSize>,
+    },
 }
 
 /// What the server keeps of them.
@@ -51,8 +55,8 @@ impl GuestStreams {
             )?)),
             Some(size) => {
                 let pty = Pty::open(size)?;
-                let terminal = Terminal::new(&pty, &names.stdin, &names.stdout)?;
-                Ok(GuestStreams::Terminal { pty, terminal })
+                let client = Client::open(&names.stdin, &names.stdout)?;
+                Ok(GuestStreams::Terminal { pty, client, size })
             }
         }
     }
@@ -70,19 +74,37 @@ impl GuestStreams {
         }
     }
 
-    /// Lets go of the guest's ends: a client waits for the last of them.
-    pub fn handed_over(self) -> ServerStreams {
+    /// Lets go of the guest's ends: a client waits for the last of them. From
+    /// here on the bytes of a terminal move.
+    pub fn handed_over(self) -> Result<ServerStreams, ServiceError> {
         match self {
-            GuestStreams::Plain(streams) => ServerStreams {
+            GuestStreams::Plain(streams) => Ok(ServerStreams {
                 hold: streams.hold,
                 outputs: streams.outputs,
                 terminal: None,
-            },
-            GuestStreams::Terminal { terminal, .. } => ServerStreams {
-                hold: None,
-                outputs: Vec::new(),
-                terminal: Some(terminal),
-            },
+            }),
+            GuestStreams::Terminal { pty, client, .. } => terminal(pty.master, client),
         }
     }
+
+    /// The same, for a terminal that the container has made in its own tree.
+    pub fn handed_over_to(self, master: OwnedFd) -> Result<ServerStreams, ServiceError> {
+        match self {
+            GuestStreams::Plain(_) => self.handed_over(),
+            GuestStreams::Terminal { client, size, .. } => {
+                if let Some(size) = size {
+                    stdio::resize(master.as_fd(), size)?;
+                }
+                terminal(master, client)
+            }
+        }
+    }
+}
+
+fn terminal(master: OwnedFd, client: Client) -> Result<ServerStreams, ServiceError> {
+    Ok(ServerStreams {
+        hold: None,
+        outputs: Vec::new(),
+        terminal: Some(Terminal::new(master, client)?),
+    })
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
-use trireme_container::stdio::{self, Terminal as Pty};
+use trireme_container::stdio;
 
 use super::error::ServiceError;
 use super::ready;
@@ -34,13 +34,27 @@ impl Drop for Terminal {
     }
 }
 
+/// The client's ends of a terminal's streams, of which nothing is moved yet.
+pub(super) struct Client {
+    input: Option<File>,
+    output: File,
+}
+
+impl Client {
+    /// Opens them by the names that the client gave.
+    pub fn open(stdin: &str, stdout: &str) -> Result<Self, ServiceError> {
+        Ok(Client {
+            input: stdio::open_terminal_input(stdin)?,
+            output: stdio::open_terminal_output(stdout)?,
+        })
+    }
+}
+
 impl Terminal {
-    /// Starts moving bytes.
-    pub fn new(pty: &Pty, stdin: &str, stdout: &str) -> Result<Self, ServiceError> {
+    /// Starts moving bytes between the client and the server's side.
+    pub fn new(master: OwnedFd, client: Client) -> Result<Self, ServiceError> {
         let failed = |error: io::Error| ServiceError::Setup(format!("the terminal: {error}"));
-        let input = stdio::open_terminal_input(stdin)?;
-        let output = stdio::open_terminal_output(stdout)?;
-        let master = pty.master.try_clone().map_err(failed)?;
+        let Client { input, output } = client;
         rustix::io::ioctl_fionbio(&master, true).map_err(|errno| failed(errno.into()))?;
         let master = Arc::new(ready::of(master).map_err(failed)?);
         let last = Arc::new(Notify::new());

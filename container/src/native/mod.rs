@@ -1,0 +1,63 @@
+//! Linux programs in containers: everything that the OCI runtime specification
+//! has for them, by `libcontainer`.
+//!
+//! A helper makes the container, tells its pid, and lets it run when told; then
+//! it ends. The container's first process is the server's child, as a guest's
+//! init is. The container's tree is mounted in the helper's mount namespace, so
+//! that nothing of it appears in the host's.
+
+#[cfg(feature = "native")]
+mod create;
+mod order;
+#[cfg(feature = "native")]
+mod program;
+
+#[cfg(feature = "native")]
+pub use create::main;
+pub use order::{FromHelper, HelperOrder, refuse, specification};
+
+use std::fs;
+use std::io;
+
+use rustix::process::{Pid, WaitId, WaitIdOptions};
+
+use crate::{Doing, SysError};
+
+/// How libcontainer names the process that makes a container's first one.
+const INTERMEDIATE: &str = "youki:[1:INTER]";
+
+/// Reaps what `libcontainer` leaves to the parent of a helper that has ended:
+/// the process that made the container's first one. It ends by itself.
+///
+/// # Errors
+///
+/// When the kernel does not tell a process's children.
+pub fn reap_intermediates() -> Result<(), SysError> {
+    for pid in children().doing(|| "list the server's children".into())? {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        if name.trim_end() == INTERMEDIATE {
+            reap(pid);
+        }
+    }
+    Ok(())
+}
+
+/// Reaps a child that has ended or is about to; what is no child is left alone.
+pub fn reap(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+    }
+}
+
+fn children() -> io::Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    for thread in fs::read_dir("/proc/self/task")? {
+        let list = match fs::read_to_string(thread?.path().join("children")) {
+            // The thread has ended.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            list => list?,
+        };
+        pids.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+    }
+    Ok(pids)
+}

@@ -1,0 +1,105 @@
+//! What a helper is told, and what it answers.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use trireme_core::plan::Mount;
+use trireme_core::spec::oci;
+
+/// Where a helper mounts a container's root file system, in its own mount
+/// namespace: every host has this folder, and what a container is given of the
+/// host's tree is never below it.
+const PLACE: &str = "/proc/fs";
+
+/// What a helper is to do, before anything else is said.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HelperOrder {
+    /// The container's id.
+    pub id: String,
+    /// A folder of the container's own, which is there; what `libcontainer`
+    /// keeps of it is kept there.
+    pub dir: PathBuf,
+    /// The specification, as [`specification`] makes it.
+    pub spec: oci::Spec,
+    /// What is mounted as the root file system, first to last.
+    pub rootfs: Vec<Mount>,
+}
+
+impl HelperOrder {
+    /// Where the pid of the container's first process is written as soon as
+    /// there is one, whatever becomes of it.
+    #[must_use]
+    pub fn pid_file(dir: &Path) -> PathBuf {
+        dir.join("pid")
+    }
+}
+
+/// What a helper tells the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromHelper {
+    /// The container's first process waits to be started. A terminal's master
+    /// comes along where the specification asks for one.
+    Ready {
+        /// Its pid in the helper's pid namespace.
+        pid: i32,
+    },
+    /// It cannot be made.
+    Failed {
+        /// Why.
+        message: String,
+    },
+}
+
+/// Why a Linux program cannot be run as asked, where Trireme has no way.
+///
+/// # Errors
+///
+/// The reason, for the user.
+pub fn refuse(spec: &oci::Spec) -> Result<(), String> {
+    let Some(linux) = spec.linux() else {
+        return Ok(());
+    };
+    let has_users = linux
+        .namespaces()
+        .iter()
+        .flatten()
+        .any(|namespace| namespace.typ() == oci::LinuxNamespaceType::User);
+    if has_users {
+        return Err("user namespaces are not supported; run the pod with hostUsers: true".into());
+    }
+    Ok(())
+}
+
+/// The specification as `libcontainer` is given it. Limits are left out but
+/// those on devices: the server has set the others. So are the hooks that the
+/// server runs.
+#[must_use]
+pub fn specification(mut spec: oci::Spec, root: &Path, rootfs: &[Mount], cgroup: &str) -> oci::Spec {
+    let place = if rootfs.is_empty() { root } else { Path::new(PLACE) };
+    let mut new_root = spec.root().clone().unwrap_or_default();
+    new_root.set_path(place.to_owned());
+    spec.set_root(Some(new_root));
+    if let Some(mut hooks) = spec.hooks().clone() {
+        hooks.set_poststart(None).set_poststop(None);
+        spec.set_hooks(Some(hooks));
+    }
+    let mut linux = spec.linux().clone().unwrap_or_default();
+    let mut devices = oci::LinuxResources::default();
+    devices.set_devices(
+        linux
+            .resources()
+            .as_ref()
+            .and_then(|resources| resources.devices().clone()),
+    );
+    // libcontainer has the recursive words for neither.
+    let propagation = linux
+        .rootfs_propagation()
+        .as_deref()
+        .map(|word| word.strip_prefix('r').unwrap_or(word).to_owned());
+    linux
+        .set_resources(Some(devices))
+        .set_cgroups_path(Some(PathBuf::from(cgroup)))
+        .set_rootfs_propagation(propagation.filter(|word| !word.is_empty()));
+    spec.set_linux(Some(linux));
+    spec
+}

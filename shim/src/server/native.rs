@@ -1,0 +1,208 @@
+//! Linux programs: a helper makes them with `libcontainer`, and from then on
+//! they are processes like any other.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::process::{Pid, PidfdFlags};
+use tokio::io::unix::AsyncFd;
+use trireme_container::cgroup::Cgroup;
+use trireme_container::link::Link;
+use trireme_container::native::{self, FromHelper, HelperOrder};
+use trireme_container::process::{Child, ProcessId, Spawn, kill_now, new_mounts};
+use trireme_container::state::StateDir;
+use trireme_core::memory_file;
+use trireme_core::plan::Root;
+use trireme_core::spec::oci;
+
+use super::abandon::Abandoned;
+use super::aside::aside;
+use super::create::{Maker, given_up};
+use super::error::ServiceError;
+use super::process::{ended, reap, receive};
+use super::ready;
+use super::streams::{GuestStreams, ServerStreams};
+
+/// The name of the helper's program.
+const NAME: &std::ffi::CStr = c"trireme-shim";
+
+/// A container whose program is to be a Linux one.
+pub(super) struct Launch<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its specification.
+    pub spec: &'a oci::Spec,
+    /// Its root file system.
+    pub root: &'a Root,
+    /// Where its state is kept.
+    pub state: &'a StateDir,
+    /// Its cgroup, which is there.
+    pub cgroup: &'a Cgroup,
+    /// The path of that cgroup below the mount points.
+    pub cgroup_path: &'a str,
+    /// Whether anybody still wants it.
+    pub abandoned: &'a Abandoned,
+}
+
+/// A Linux program that waits to be let run.
+pub(super) struct Launched {
+    /// Its process.
+    pub child: Child,
+    /// What lets it run.
+    pub link: Link,
+    /// What the server keeps of its streams.
+    pub streams: ServerStreams,
+}
+
+impl Maker {
+    /// Has a helper make the container's process.
+    pub(super) async fn launch(
+        &self,
+        launch: &Launch<'_>,
+        streams: GuestStreams,
+    ) -> Result<Launched, ServiceError> {
+        let refused = |reason: String| {
+            // As it is where Docker looks at the beginning.
+            let reason = reason.trim().to_owned();
+            if reason.starts_with("exec: ") {
+                return ServiceError::Setup(reason);
+            }
+            let handler = &self.order.engine.handler;
+            ServiceError::Setup(format!("handler \"{handler}\", Linux program: {reason}"))
+        };
+        native::refuse(launch.spec).map_err(refused)?;
+        if launch.cgroup.is_unified() {
+            let reason = "on cgroup v2 its access to devices cannot be limited yet; run it with \
+                          a Linux runtime such as runc";
+            return Err(refused(reason.into()));
+        }
+        let dir = launch.state.path().join("native");
+        let (helper, link) = self.helper(launch, &dir, &streams)?;
+        let answer = launch.abandoned.or(receive::<FromHelper>(&link)).await;
+        let (pid, terminal) = match answer {
+            Some(Ok(Some((FromHelper::Ready { pid }, terminal)))) => (pid, terminal),
+            other => {
+                give_up(&helper, launch.cgroup, &dir).await;
+                return Err(match other {
+                    None => given_up(),
+                    Some(Ok(Some((FromHelper::Failed { message }, _)))) => refused(message),
+                    Some(Ok(_)) => refused("its helper ended without a word".into()),
+                    Some(Err(error)) => refused(format!("its helper: {error}")),
+                });
+            }
+        };
+        let made = child(pid).and_then(|child| {
+            let streams = match terminal {
+                Some(master) => streams.handed_over_to(master)?,
+                None => streams.handed_over()?,
+            };
+            launch
+                .state
+                .change(|record| record.processes = ProcessId::of(pid).into_iter().collect())?;
+            Ok((child, streams))
+        });
+        match made {
+            Ok((child, streams)) => {
+                tokio::spawn(see_off(helper));
+                Ok(Launched {
+                    child,
+                    link: link.into_inner(),
+                    streams,
+                })
+            }
+            Err(error) => {
+                give_up(&helper, launch.cgroup, &dir).await;
+                Err(error)
+            }
+        }
+    }
+
+    fn helper(
+        &self,
+        launch: &Launch<'_>,
+        dir: &Path,
+        streams: &GuestStreams,
+    ) -> Result<(Child, AsyncFd<Link>), ServiceError> {
+        let failed =
+            |error: io::Error| ServiceError::Setup(format!("cannot start the helper: {error}"));
+        fs::create_dir(dir).map_err(failed)?;
+        let Root { path, mounts, .. } = launch.root;
+        let order = HelperOrder {
+            id: launch.id.to_owned(),
+            dir: dir.to_owned(),
+            spec: native::specification(launch.spec.clone(), path, mounts, launch.cgroup_path),
+            rootfs: mounts.clone(),
+        };
+        let order = memory_file::sealed_json("order", &order).map_err(failed)?;
+        let (here, there) = Link::pair().map_err(failed)?;
+        here.set_nonblocking().map_err(failed)?;
+        let here = ready::of(here).map_err(failed)?;
+        let null = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map_err(failed)?;
+        let stdio: [BorrowedFd<'_>; 3] = if streams.is_terminal() {
+            [null.as_fd(); 3]
+        } else {
+            streams.borrow()
+        };
+        let child = Spawn {
+            executor: &self.shim,
+            name: NAME,
+            verb: c"native",
+            stdio,
+            terminal: false,
+            link: there.as_fd(),
+            plan: order.as_fd(),
+            subject: None,
+            new_namespaces: new_mounts(),
+            pid_namespace: None,
+            cgroup: None,
+        }
+        .spawn()?;
+        Ok((child, here))
+    }
+}
+
+/// The container's first process, a child of this one that nobody has reaped.
+fn child(pid: i32) -> Result<Child, ServiceError> {
+    let gone = |error: io::Error| ServiceError::Setup(format!("process {pid}: {error}"));
+    let named = Pid::from_raw(pid).ok_or_else(|| gone(io::ErrorKind::InvalidData.into()))?;
+    let pidfd: OwnedFd = rustix::process::pidfd_open(named, PidfdFlags::empty())
+        .map_err(|errno| gone(errno.into()))?;
+    Ok(Child { pid, pidfd })
+}
+
+/// Waits for the end of a helper that has done its work.
+async fn see_off(helper: Child) {
+    let _ = ended(&helper).await;
+    let _ = aside(native::reap_intermediates).await;
+}
+
+/// Ends a helper, and whatever it has made.
+async fn give_up(helper: &Child, cgroup: &Cgroup, dir: &Path) {
+    let _ = reap(helper).await;
+    let (cgroup, pid_file) = (cgroup.clone(), HelperOrder::pid_file(dir));
+    aside(move || {
+        kill_all(&cgroup);
+        let first = fs::read_to_string(pid_file).ok().and_then(|pid| pid.trim().parse().ok());
+        if let Some(first) = first {
+            native::reap(first);
+        }
+        let _ = native::reap_intermediates();
+    })
+    .await;
+}
+
+/// Kills every process of a cgroup. One that is being born meanwhile is killed
+/// when it is looked for again.
+pub(super) fn kill_all(cgroup: &Cgroup) {
+    for pid in cgroup.pids().unwrap_or_default() {
+        if let Ok(Some(pidfd)) = ProcessId::of(pid).and_then(ProcessId::open) {
+            kill_now(pidfd.as_fd());
+        }
+    }
+}
