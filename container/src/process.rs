@@ -10,8 +10,10 @@ use std::path::Path;
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
+use trireme_core::plan::mounts::{Attributes, attr};
 use trireme_core::plan::{NamespaceKind, Namespaces};
 
+use crate::init::mounting;
 use crate::sys::{self, Cloned};
 use crate::{Doing, SysError};
 
@@ -190,6 +192,24 @@ pub fn new_namespaces(namespaces: &Namespaces) -> i32 {
     .fold(0, |flags, kind| flags | kind.flag())
 }
 
+/// A program of the host as it may be run inside a container: a process there
+/// could else open it for writing by `/proc/<pid>/exe` (CVE-2019-5736). It is
+/// run by its number below `/proc/self/fd`.
+///
+/// # Errors
+///
+/// When it is not there.
+pub fn open_read_only(program: &Path) -> Result<OwnedFd, SysError> {
+    let what = || format!("open {}", program.display());
+    let file = mounting::clone_tree(program, false).doing(what)?;
+    let attributes = Attributes {
+        set: attr::RDONLY,
+        clear: 0,
+    };
+    sys::mount_setattr(file.as_fd(), attributes, 0, false).doing(what)?;
+    Ok(file)
+}
+
 /// The flags of `clone(2)` with which a helper is made that mounts for itself.
 pub fn new_mounts() -> i32 {
     NamespaceKind::Mount.flag()
@@ -205,11 +225,7 @@ impl Spawn<'_> {
         let path = CString::new(self.executor.as_os_str().as_bytes())
             .map_err(io::Error::from)
             .doing(|| format!("start {}", self.executor.display()))?;
-        let argv = [
-            self.name.as_ptr(),
-            self.verb.as_ptr(),
-            std::ptr::null(),
-        ];
+        let argv = [self.name.as_ptr(), self.verb.as_ptr(), std::ptr::null()];
         let envp: [*const libc::c_char; 1] = [std::ptr::null()];
         let fds: [(RawFd, RawFd); 6] = [
             (self.stdio[0].as_raw_fd(), 0),

@@ -211,15 +211,8 @@ fn expect(link: &Link, wanted: &ToInit) -> Result<Option<OwnedFd>> {
 /// `/etc/passwd`, or `/`.
 pub fn home(tree: &rootfs::Tree, plan: &Plan) -> String {
     const MAX_PASSWD: u64 = 1 << 20;
-    let uid = plan.user.uid.to_string();
-    tree.read("/etc/passwd", MAX_PASSWD)
-        .and_then(|passwd| {
-            passwd.lines().find_map(|line| {
-                let mut fields = line.split(':');
-                (fields.nth(2)? == uid).then(|| fields.nth(2).map(str::to_owned))?
-            })
-        })
-        .unwrap_or_else(|| "/".to_owned())
+    let passwd = tree.read("/etc/passwd", MAX_PASSWD).unwrap_or_default();
+    credentials::home(&passwd, plan.user.uid)
 }
 
 fn guest_of(plan: &Plan, home: String) -> Result<Guest> {

@@ -55,7 +55,8 @@ fn filter(plan: &Plan) -> Result<(), InitError> {
     }
 }
 
-fn set_limit(limit: &Rlimit) -> Result<(), SysError> {
+/// Sets a resource limit of this process.
+pub(crate) fn set_limit(limit: &Rlimit) -> Result<(), SysError> {
     let value = libc::rlimit64 {
         rlim_cur: limit.soft,
         rlim_max: limit.hard,
@@ -99,8 +100,9 @@ fn clear_bounding_set() -> Result<(), SysError> {
     Ok(())
 }
 
-/// init has one thread, so the thread's credentials are the process's.
-fn become_user(user: &User) -> Result<(), SysError> {
+/// Becomes the user; a process of one thread, whose credentials are the
+/// process's.
+pub(crate) fn become_user(user: &User) -> Result<(), SysError> {
     let groups: Vec<_> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     rustix::thread::set_thread_groups(&groups)
         .doing(|| format!("set additional groups {:?}", user.groups))?;
@@ -114,4 +116,17 @@ fn become_user(user: &User) -> Result<(), SysError> {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
     }
     Ok(())
+}
+
+/// The home directory of a user by the text of `/etc/passwd`, as runc has it: `/`
+/// for one that is not there.
+pub fn home(passwd: &str, uid: u32) -> String {
+    let uid = uid.to_string();
+    passwd
+        .lines()
+        .find_map(|line| {
+            let mut fields = line.split(':');
+            (fields.nth(2)? == uid).then(|| fields.nth(2).map(str::to_owned))?
+        })
+        .unwrap_or_else(|| "/".to_owned())
 }

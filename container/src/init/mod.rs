@@ -13,7 +13,7 @@
 
 mod compiler;
 pub mod credentials;
-mod mounting;
+pub(crate) mod mounting;
 pub mod namespaces;
 pub mod program;
 pub mod rootfs;
@@ -31,7 +31,7 @@ use trireme_core::program::FileKind;
 
 pub use compiler::isolate as isolate_compiler;
 #[cfg(feature = "native")]
-pub(crate) use mounting::mount_root;
+pub(crate) use seccomp::load as load_filter;
 
 use crate::{Doing, SysError, sys};
 

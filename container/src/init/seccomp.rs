@@ -11,7 +11,7 @@ use trireme_core::spec::oci;
 use super::InitError;
 
 /// Installs the filter on this thread, the only one init has.
-pub(super) fn load(profile: &oci::LinuxSeccomp) -> Result<(), InitError> {
+pub(crate) fn load(profile: &oci::LinuxSeccomp) -> Result<(), InitError> {
     if profile.listener_path().is_some() {
         return Err(InitError::Seccomp(
             "listenerPath: notification is not supported for Wasm containers".into(),

@@ -12,11 +12,13 @@ use libcontainer::error::LibcontainerError;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::mount::MountPropagationFlags;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
-use trireme_core::spec::oci;
+use rustix::process::{Pid, Signal};
 
 use super::order::{FromHelper, HelperOrder};
 use super::program::LinuxProgram;
-use crate::init::{harden, mount_root};
+use super::streams::give_streams;
+use crate::init::harden;
+use crate::init::mounting::mount_root;
 use crate::link::{Link, ToInit};
 use crate::process::{LINK_FD, PLAN_FD};
 use crate::{Doing, SysError};
@@ -62,11 +64,12 @@ pub fn main() -> io::Result<()> {
             link.send(&ready, terminal.as_ref().map(AsFd::as_fd))?;
             drop(terminal);
             let told = link.receive::<ToInit>()?;
-            if let Some((ToInit::Start, _)) = told
-                && let Err(error) = container.start()
+            if matches!(told, Some((ToInit::Start, _)))
+                && container.start().is_err()
+                && let Some(first) = Pid::from_raw(pid)
             {
-                let message = HelperError::from(error).to_string();
-                link.send(&FromHelper::Failed { message }, None)?;
+                // It would wait for ever; its end is reported.
+                let _ = rustix::process::kill_process(first, Signal::KILL);
             }
             Ok(())
         }
@@ -97,7 +100,10 @@ fn make(mut order: File) -> Result<Made, HelperError> {
         spec,
         rootfs,
     } = &order;
-    let place = spec.root().as_ref().map_or(Path::new("/"), |root| root.path());
+    let place = spec
+        .root()
+        .as_ref()
+        .map_or(Path::new("/"), |root| root.path());
     if !rootfs.is_empty() {
         // What is mounted below it would else appear in the host's namespace too.
         rustix::mount::mount_change("/proc", MountPropagationFlags::PRIVATE)
@@ -130,36 +136,14 @@ fn make(mut order: File) -> Result<Made, HelperError> {
         .as_sibling(true)
         .build()?;
     let pid = container.pid().ok_or(HelperError::NoPid)?.as_raw();
-    let terminal = listener.map(|listener| take_terminal(&listener)).transpose()?;
+    let terminal = listener
+        .map(|listener| take_terminal(&listener))
+        .transpose()?;
     Ok(Made {
         container,
         pid,
         terminal,
     })
-}
-
-/// Programs open `/dev/stdout` and its like anew, which needs the permission to
-/// open the file behind it. As runc has it (`fixStdioPermissions`).
-fn give_streams(user: &oci::User) -> Result<(), SysError> {
-    let null = fs::metadata("/dev/null").doing(|| "look at /dev/null".into())?;
-    for stream in [
-        rustix::stdio::stdin(),
-        rustix::stdio::stdout(),
-        rustix::stdio::stderr(),
-    ] {
-        let what = || format!("give the streams to user {}", user.uid());
-        let stat = rustix::fs::fstat(stream).doing(what)?;
-        if stat.st_rdev == std::os::unix::fs::MetadataExt::rdev(&null) || stat.st_uid == user.uid() {
-            continue;
-        }
-        let owner = rustix::fs::Uid::from_raw(user.uid());
-        match rustix::fs::fchown(stream, Some(owner), None) {
-            // Of a file system that has no owners to change.
-            Err(rustix::io::Errno::PERM | rustix::io::Errno::ROFS | rustix::io::Errno::INVAL) => {}
-            other => other.doing(what)?,
-        }
-    }
-    Ok(())
 }
 
 /// A socket in the container's folder, whose path may be longer than an address

@@ -7,14 +7,16 @@
 //! that nothing of it appears in the host's.
 
 #[cfg(feature = "native")]
-mod create;
+pub mod create;
+#[cfg(feature = "native")]
+pub mod exec;
 mod order;
 #[cfg(feature = "native")]
 mod program;
-
 #[cfg(feature = "native")]
-pub use create::main;
-pub use order::{FromHelper, HelperOrder, refuse, specification};
+mod streams;
+
+pub use order::{ExecOrder, FromHelper, HelperOrder, refuse, specification};
 
 use std::fs;
 use std::io;
@@ -57,7 +59,10 @@ fn children() -> io::Result<Vec<i32>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             list => list?,
         };
-        pids.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+        pids.extend(
+            list.split_ascii_whitespace()
+                .filter_map(|pid| pid.parse::<i32>().ok()),
+        );
     }
     Ok(pids)
 }

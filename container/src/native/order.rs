@@ -34,6 +34,18 @@ impl HelperOrder {
     }
 }
 
+/// What a process is to become that is executed in a container of a Linux
+/// program.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExecOrder {
+    /// The process.
+    pub process: oci::Process,
+    /// The container's system call filter.
+    pub seccomp: Option<oci::LinuxSeccomp>,
+    /// The files by which it joins the container's cgroups.
+    pub cgroup: Vec<PathBuf>,
+}
+
 /// What a helper tells the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromHelper {
@@ -74,14 +86,27 @@ pub fn refuse(spec: &oci::Spec) -> Result<(), String> {
 /// those on devices: the server has set the others. So are the hooks that the
 /// server runs.
 #[must_use]
-pub fn specification(mut spec: oci::Spec, root: &Path, rootfs: &[Mount], cgroup: &str) -> oci::Spec {
-    let place = if rootfs.is_empty() { root } else { Path::new(PLACE) };
+pub fn specification(
+    mut spec: oci::Spec,
+    root: &Path,
+    rootfs: &[Mount],
+    cgroup: &str,
+) -> oci::Spec {
+    let place = if rootfs.is_empty() {
+        root
+    } else {
+        Path::new(PLACE)
+    };
     let mut new_root = spec.root().clone().unwrap_or_default();
     new_root.set_path(place.to_owned());
     spec.set_root(Some(new_root));
     if let Some(mut hooks) = spec.hooks().clone() {
         hooks.set_poststart(None).set_poststop(None);
         spec.set_hooks(Some(hooks));
+    }
+    if let Some(mut process) = spec.process().clone() {
+        limit_capabilities(&mut process);
+        spec.set_process(Some(process));
     }
     let mut linux = spec.linux().clone().unwrap_or_default();
     let mut devices = oci::LinuxResources::default();
@@ -102,4 +127,26 @@ pub fn specification(mut spec: oci::Spec, root: &Path, rootfs: &[Mount], cgroup:
         .set_rootfs_propagation(propagation.filter(|word| !word.is_empty()));
     spec.set_linux(Some(linux));
     spec
+}
+
+/// Names every set of capabilities: one that is not listed is empty (runc's
+/// `specconv`), but stays as it is for `libcontainer`.
+pub(super) fn limit_capabilities(process: &mut oci::Process) {
+    let mut sets = process.capabilities().clone().unwrap_or_default();
+    let listed = process.capabilities().is_some();
+    let of =
+        |set: &Option<oci::Capabilities>| Some(set.clone().filter(|_| listed).unwrap_or_default());
+    let (bounding, effective, permitted, inheritable, ambient) = (
+        of(sets.bounding()),
+        of(sets.effective()),
+        of(sets.permitted()),
+        of(sets.inheritable()),
+        of(sets.ambient()),
+    );
+    sets.set_bounding(bounding)
+        .set_effective(effective)
+        .set_permitted(permitted)
+        .set_inheritable(inheritable)
+        .set_ambient(ambient);
+    process.set_capabilities(Some(sets));
 }

@@ -20,63 +20,84 @@ pub struct LinuxProgram;
 
 impl Executor for LinuxProgram {
     fn validate(&self, spec: &oci::Spec) -> Result<(), ExecutorValidationError> {
-        find(spec)
+        Program::of(spec.process().as_ref())
             .map(drop)
             .map_err(ExecutorValidationError::ArgValidationError)
     }
 
     fn exec(&self, spec: &oci::Spec) -> Result<(), ExecutorError> {
-        let Program { name, path, args } = find(spec).map_err(ExecutorError::Other)?;
-        let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| ExecutorError::InvalidArg);
-        let path = text(path.as_os_str().as_encoded_bytes())?;
-        let args = args
-            .iter()
-            .map(|arg| text(arg.as_bytes()))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut argv: Vec<_> = args.iter().map(|arg| arg.as_ptr()).collect();
-        argv.push(std::ptr::null());
-        // SAFETY: a path and a list of arguments that ends with null, all of
-        // them strings that outlive the call.
-        unsafe { libc::execv(path.as_ptr(), argv.as_ptr()) };
-        let message = format!("exec: \"{name}\": {}", reason(&io::Error::last_os_error()));
-        eprintln!("trireme: {message}");
-        Err(ExecutorError::Other(message))
+        let program = Program::of(spec.process().as_ref()).map_err(ExecutorError::Other)?;
+        let environment: Vec<_> = std::env::vars_os()
+            .map(|(name, value)| {
+                let mut variable = name.into_encoded_bytes();
+                variable.push(b'=');
+                variable.extend(value.into_encoded_bytes());
+                variable
+            })
+            .collect();
+        Err(ExecutorError::Other(program.execute(environment)))
     }
 }
 
-struct Program<'a> {
+/// A program that was found.
+pub struct Program<'a> {
     name: &'a str,
     path: PathBuf,
     args: &'a [String],
 }
 
-fn find(spec: &oci::Spec) -> Result<Program<'_>, String> {
-    let process = spec.process().as_ref();
-    let args = process
-        .and_then(|process| process.args().as_deref())
-        .unwrap_or_default();
-    let Some(name) = args.first() else {
-        return Err("the container's specification has no process.args".into());
-    };
-    let failed = |reason: &str| format!("exec: \"{name}\": {reason}");
-    if name.contains('/') {
-        executable(Path::new(name)).map_err(|error| failed(&reason(&error)))?;
-        return Ok(Program {
-            name,
-            path: PathBuf::from(name),
-            args,
-        });
+impl<'a> Program<'a> {
+    /// Finds the program of a process below this process's root.
+    pub fn of(process: Option<&'a oci::Process>) -> Result<Self, String> {
+        let args = process
+            .and_then(|process| process.args().as_deref())
+            .unwrap_or_default();
+        let Some(name) = args.first() else {
+            return Err("the container's specification has no process.args".into());
+        };
+        let failed = |reason: &str| format!("exec: \"{name}\": {reason}");
+        if name.contains('/') {
+            executable(Path::new(name)).map_err(|error| failed(&reason(&error)))?;
+            let path = PathBuf::from(name);
+            return Ok(Program { name, path, args });
+        }
+        let folders = process
+            .and_then(|process| process.env().as_ref())
+            .and_then(|env| env.iter().rev().find_map(|var| var.strip_prefix("PATH=")))
+            .unwrap_or_default();
+        folders
+            .split(':')
+            .map(|folder| Path::new(folder).join(name))
+            .find(|path| executable(path).is_ok())
+            .map(|path| Program { name, path, args })
+            .ok_or_else(|| failed("executable file not found in $PATH"))
     }
-    let folders = process
-        .and_then(|process| process.env().as_ref())
-        .and_then(|env| env.iter().rev().find_map(|var| var.strip_prefix("PATH=")))
-        .unwrap_or_default();
-    folders
-        .split(':')
-        .map(|folder| Path::new(folder).join(name))
-        .find(|path| executable(path).is_ok())
-        .map(|path| Program { name, path, args })
-        .ok_or_else(|| failed("executable file not found in $PATH"))
+
+    /// Becomes the program. Returns only the reason why it cannot.
+    pub fn execute(&self, environment: Vec<Vec<u8>>) -> String {
+        let failed = |reason: &str| format!("exec: \"{}\": {reason}", self.name);
+        let path = CString::new(self.path.as_os_str().as_encoded_bytes());
+        let args = self.args.iter().map(|arg| CString::new(arg.as_bytes()));
+        let (Ok(path), Ok(args), Ok(environment)) = (
+            path,
+            args.collect::<Result<Vec<_>, _>>(),
+            environment
+                .into_iter()
+                .map(CString::new)
+                .collect::<Result<Vec<_>, _>>(),
+        ) else {
+            return failed("a zero byte in its arguments or environment");
+        };
+        let list = |strings: &[CString]| -> Vec<_> {
+            let pointers = strings.iter().map(|string| string.as_ptr());
+            pointers.chain([std::ptr::null()]).collect()
+        };
+        let (argv, envp) = (list(&args), list(&environment));
+        // SAFETY: a path and two lists that end with null, of strings that
+        // outlive the call.
+        unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+        failed(&reason(&io::Error::last_os_error()))
+    }
 }
 
 fn executable(path: &Path) -> io::Result<()> {

@@ -194,12 +194,7 @@ impl Plan {
             entry,
             env: environment(process.env().as_deref().unwrap_or_default(), &cwd)?,
             args,
-            terminal: process.terminal().unwrap_or(false).then(|| {
-                process.console_size().map(|size| TerminalSize {
-                    width: u16::try_from(size.width()).unwrap_or(u16::MAX),
-                    height: u16::try_from(size.height()).unwrap_or(u16::MAX),
-                })
-            }),
+            terminal: terminal_size(process),
             cwd,
             hostname: own_uts(&namespaces, "hostname", spec.hostname())?,
             domainname: own_uts(&namespaces, "domainname", spec.domainname())?,
@@ -243,7 +238,10 @@ impl Plan {
         linux.set_namespaces(Some(vec![mount]));
         let asked = spec.linux().as_ref();
         linux.set_rootfs_propagation(asked.and_then(|linux| linux.rootfs_propagation().clone()));
-        let mut process = spec.process().clone().ok_or(PlanError::Missing("process"))?;
+        let mut process = spec
+            .process()
+            .clone()
+            .ok_or(PlanError::Missing("process"))?;
         process.set_rlimits(None);
         tree.set_root(spec.root().clone())
             .set_mounts(spec.mounts().clone())
@@ -252,6 +250,16 @@ impl Plan {
             .set_hostname(None);
         Plan::from_spec(&tree, input).map(|planned| planned.plan)
     }
+}
+
+/// Whether a process has a terminal, and its first size.
+pub fn terminal_size(process: &oci::Process) -> Option<Option<TerminalSize>> {
+    process.terminal().unwrap_or(false).then(|| {
+        process.console_size().map(|size| TerminalSize {
+            width: u16::try_from(size.width()).unwrap_or(u16::MAX),
+            height: u16::try_from(size.height()).unwrap_or(u16::MAX),
+        })
+    })
 }
 
 fn guest_path(what: &'static str, path: &Path) -> Result<String, PlanError> {

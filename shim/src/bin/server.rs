@@ -21,7 +21,8 @@ fn main() -> ExitCode {
     let result = match (args.next().as_deref(), args.next()) {
         (Some("server"), None) => server::main(),
         (Some("fetch"), None) => fetch::main(),
-        (Some("native"), None) => native::main().context("the server is gone"),
+        (Some("native"), None) => native::create::main().context("the server is gone"),
+        (Some("exec"), None) => native::exec::main().context("cannot execute a program"),
         (Some("cleanup"), Some(bundle)) => cleanup::main(Path::new(&bundle)),
         (Some("--version" | "-v"), None) => {
             println!("trireme-shim {}", env!("CARGO_PKG_VERSION"));

@@ -224,7 +224,9 @@ impl Maker {
                 .map(|streams| (Launcher::Wasm, link.into_inner(), streams)),
             (Ok(Born::Native(_)), _) => {
                 let _ = reap(&child).await;
-                let launched = self.launch(&self.linux(spec, plan, site, abandoned), streams).await?;
+                let launched = self
+                    .launch(&self.linux(spec, plan, site, abandoned), streams)
+                    .await?;
                 return Ok(Made {
                     launcher: Launcher::Native,
                     child: launched.child,

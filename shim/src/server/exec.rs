@@ -10,17 +10,18 @@ use std::time::SystemTime;
 
 use tokio::io::unix::AsyncFd;
 use trireme_container::link::Link;
+use trireme_container::native::{ExecOrder, FromHelper};
 use trireme_container::process::{Child, ProcessId};
 use trireme_core::lifecycle::{Exit, Request, State};
-use trireme_core::plan::{Input, Plan, Planned};
+use trireme_core::plan::{Input, Plan, Planned, terminal_size};
 use trireme_core::spec::{self, oci};
 
 use super::abandon::{self, Abandon, Abandoned};
-use super::container::Container;
-use super::create::Maker;
+use super::container::{Container, Launcher};
+use super::create::{Maker, given_up};
 use super::error::ServiceError;
 use super::events::Events;
-use super::process::{Process, lock, reap};
+use super::process::{Process, lock, reap, receive};
 use super::spawn::{Birth, Born, Newborn};
 use super::streams::{GuestStreams, StreamNames};
 use crate::wire::api;
@@ -111,7 +112,10 @@ impl Exec {
             }
             _ => {}
         }
-        maker.execute(container, self, abandoned).await?;
+        match container.launcher {
+            Launcher::Wasm => maker.execute(container, self, abandoned).await?,
+            Launcher::Native => maker.execute_linux(container, self, abandoned).await?,
+        }
         self.process.start()
     }
 
@@ -184,7 +188,8 @@ impl Maker {
         exec: &Exec,
         abandoned: &Abandoned,
     ) -> Result<(), ServiceError> {
-        let plan = self.plan_of(container, exec)?;
+        let spec = spec_of(container, exec)?;
+        let plan = self.plan_of(&spec, container)?;
         let streams = GuestStreams::open(&exec.process.streams, plan.terminal)?;
         let init = container.init.open()?;
         let birth = Birth {
@@ -231,7 +236,7 @@ impl Maker {
     ) -> Result<(), ServiceError> {
         // The container has one cgroup for compilers, and each removes it.
         let compiler = abandoned.or(container.compiler.lock()).await;
-        let compiler = compiler.ok_or_else(super::create::given_up)?;
+        let compiler = compiler.ok_or_else(given_up)?;
         let newborn = Newborn {
             child,
             link,
@@ -247,20 +252,8 @@ impl Maker {
         }
     }
 
-    /// The container's plan with another process. What the process leaves open
-    /// is as for init, as runc has it.
-    fn plan_of(&self, container: &Container, exec: &Exec) -> Result<Plan, ServiceError> {
-        let mut spec = spec::read(&container.bundle)?;
-        let mut process = exec.spec.clone();
-        if let Some(init) = spec.process() {
-            if process.oom_score_adj().is_none() {
-                process.set_oom_score_adj(init.oom_score_adj());
-            }
-            if process.rlimits().is_none() {
-                process.set_rlimits(init.rlimits().clone());
-            }
-        }
-        spec.set_process(Some(process));
+    /// The plan of a guest.
+    fn plan_of(&self, spec: &oci::Spec, container: &Container) -> Result<Plan, ServiceError> {
         let input = Input {
             id: &container.id,
             bundle: &container.bundle,
@@ -268,7 +261,73 @@ impl Maker {
             engine: self.order.engine.clone(),
             network: self.has_network(),
         };
-        let Planned { plan, .. } = Plan::from_spec(&spec, input)?;
+        let Planned { plan, .. } = Plan::from_spec(spec, input)?;
         Ok(plan)
     }
+
+    /// Makes a Linux program that waits to be let run, beside another.
+    async fn execute_linux(
+        &self,
+        container: &Container,
+        exec: &Exec,
+        abandoned: &Abandoned,
+    ) -> Result<(), ServiceError> {
+        let spec = spec_of(container, exec)?;
+        let linux = spec.linux().as_ref();
+        let process = spec.process().clone().unwrap_or_default();
+        let size = terminal_size(&process);
+        let order = ExecOrder {
+            process,
+            seccomp: linux.and_then(|linux| linux.seccomp().clone()),
+            cgroup: container.cgroup.join_files(),
+        };
+        let streams = GuestStreams::open(&exec.process.streams, size)?;
+        let (child, link) = self.beside(container, &order, &streams)?;
+        let ready = async {
+            let process = ProcessId::of(child.pid).ok();
+            container
+                .state_dir
+                .change(|record| record.processes.extend(process))?;
+            let answer = abandoned.or(receive::<FromHelper>(&link)).await;
+            match answer.ok_or_else(given_up)? {
+                Ok(Some((FromHelper::Ready { .. }, Some(master)))) => {
+                    streams.handed_over_to(master)
+                }
+                Ok(Some((FromHelper::Ready { .. }, None))) => streams.handed_over(),
+                Ok(Some((FromHelper::Failed { message }, _))) => Err(ServiceError::Setup(message)),
+                Ok(None) => Err(ServiceError::Setup(
+                    "the process ended without a word".into(),
+                )),
+                Err(error) => Err(ServiceError::Setup(format!("the process: {error}"))),
+            }
+        };
+        match ready.await {
+            Ok(streams) => {
+                exec.process.spawned(child, link.into_inner(), streams);
+                Ok(())
+            }
+            Err(error) => {
+                let _ = reap(&child).await;
+                container.forget(child.pid.unsigned_abs());
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The container's specification with another process. What the process leaves
+/// open is as for init, as runc has it.
+fn spec_of(container: &Container, exec: &Exec) -> Result<oci::Spec, ServiceError> {
+    let mut spec = spec::read(&container.bundle)?;
+    let mut process = exec.spec.clone();
+    if let Some(init) = spec.process() {
+        if process.oom_score_adj().is_none() {
+            process.set_oom_score_adj(init.oom_score_adj());
+        }
+        if process.rlimits().is_none() {
+            process.set_rlimits(init.rlimits().clone());
+        }
+    }
+    spec.set_process(Some(process));
+    Ok(spec)
 }

@@ -1,16 +1,18 @@
 //! Linux programs: a helper makes them with `libcontainer`, and from then on
 //! they are processes like any other.
 
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::process::{Pid, PidfdFlags};
+use serde::Serialize;
 use tokio::io::unix::AsyncFd;
 use trireme_container::cgroup::Cgroup;
 use trireme_container::link::Link;
-use trireme_container::native::{self, FromHelper, HelperOrder};
+use trireme_container::native::{self, ExecOrder, FromHelper, HelperOrder};
 use trireme_container::process::{Child, ProcessId, Spawn, kill_now, new_mounts};
 use trireme_container::state::StateDir;
 use trireme_core::memory_file;
@@ -19,6 +21,7 @@ use trireme_core::spec::oci;
 
 use super::abandon::Abandoned;
 use super::aside::aside;
+use super::container::Container;
 use super::create::{Maker, given_up};
 use super::error::ServiceError;
 use super::process::{ended, reap, receive};
@@ -26,7 +29,7 @@ use super::ready;
 use super::streams::{GuestStreams, ServerStreams};
 
 /// The name of the helper's program.
-const NAME: &std::ffi::CStr = c"trireme-shim";
+const NAME: &CStr = c"trireme-shim";
 
 /// A container whose program is to be a Linux one.
 pub(super) struct Launch<'a> {
@@ -125,8 +128,6 @@ impl Maker {
         dir: &Path,
         streams: &GuestStreams,
     ) -> Result<(Child, AsyncFd<Link>), ServiceError> {
-        let failed =
-            |error: io::Error| ServiceError::Setup(format!("cannot start the helper: {error}"));
         fs::create_dir(dir).map_err(failed)?;
         let Root { path, mounts, .. } = launch.root;
         let order = HelperOrder {
@@ -135,7 +136,41 @@ impl Maker {
             spec: native::specification(launch.spec.clone(), path, mounts, launch.cgroup_path),
             rootfs: mounts.clone(),
         };
-        let order = memory_file::sealed_json("order", &order).map_err(failed)?;
+        self.spawn_helper(&Helper {
+            verb: c"native",
+            order: &order,
+            streams,
+            new_namespaces: new_mounts(),
+            first: None,
+            cgroup: None,
+        })
+    }
+
+    /// Spawns a process that is to become a Linux program beside the first one
+    /// of a container.
+    pub(super) fn beside(
+        &self,
+        container: &Container,
+        order: &ExecOrder,
+        streams: &GuestStreams,
+    ) -> Result<(Child, AsyncFd<Link>), ServiceError> {
+        let first = container.init.open()?;
+        let cgroup = container.cgroup.clone_into()?;
+        self.spawn_helper(&Helper {
+            verb: c"exec",
+            order,
+            streams,
+            new_namespaces: 0,
+            first: Some(first.as_fd()),
+            cgroup: cgroup.as_ref().map(AsFd::as_fd),
+        })
+    }
+
+    fn spawn_helper<T: Serialize>(
+        &self,
+        helper: &Helper<'_, T>,
+    ) -> Result<(Child, AsyncFd<Link>), ServiceError> {
+        let order = memory_file::sealed_json("order", helper.order).map_err(failed)?;
         let (here, there) = Link::pair().map_err(failed)?;
         here.set_nonblocking().map_err(failed)?;
         let here = ready::of(here).map_err(failed)?;
@@ -144,27 +179,42 @@ impl Maker {
             .write(true)
             .open("/dev/null")
             .map_err(failed)?;
-        let stdio: [BorrowedFd<'_>; 3] = if streams.is_terminal() {
+        // A terminal is made in the container's own tree.
+        let stdio = if helper.streams.is_terminal() {
             [null.as_fd(); 3]
         } else {
-            streams.borrow()
+            helper.streams.borrow()
         };
         let child = Spawn {
             executor: &self.shim,
             name: NAME,
-            verb: c"native",
+            verb: helper.verb,
             stdio,
             terminal: false,
             link: there.as_fd(),
             plan: order.as_fd(),
-            subject: None,
-            new_namespaces: new_mounts(),
-            pid_namespace: None,
-            cgroup: None,
+            subject: helper.first,
+            new_namespaces: helper.new_namespaces,
+            pid_namespace: helper.first,
+            cgroup: helper.cgroup,
         }
         .spawn()?;
         Ok((child, here))
     }
+}
+
+/// A helper to spawn.
+struct Helper<'a, T> {
+    verb: &'static CStr,
+    order: &'a T,
+    streams: &'a GuestStreams,
+    new_namespaces: i32,
+    first: Option<BorrowedFd<'a>>,
+    cgroup: Option<BorrowedFd<'a>>,
+}
+
+fn failed(error: io::Error) -> ServiceError {
+    ServiceError::Setup(format!("cannot start the helper: {error}"))
 }
 
 /// The container's first process, a child of this one that nobody has reaped.
@@ -188,7 +238,9 @@ async fn give_up(helper: &Child, cgroup: &Cgroup, dir: &Path) {
     let (cgroup, pid_file) = (cgroup.clone(), HelperOrder::pid_file(dir));
     aside(move || {
         kill_all(&cgroup);
-        let first = fs::read_to_string(pid_file).ok().and_then(|pid| pid.trim().parse().ok());
+        let first = fs::read_to_string(pid_file)
+            .ok()
+            .and_then(|pid| pid.trim().parse().ok());
         if let Some(first) = first {
             native::reap(first);
         }

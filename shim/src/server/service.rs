@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::fd::IntoRawFd;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, IntoRawFd};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use containerd_shim_protos::protobuf::MessageField;
 use tokio::sync::Notify;
 use trireme_container::cgroup::Layout;
+use trireme_container::process;
 
 use super::abandon::{self, Abandon};
 use super::code::CodeStore;
@@ -48,14 +49,18 @@ impl Service {
     ///
     /// When the host's cgroups cannot be seen or the installation is broken.
     pub fn new(order: Order) -> anyhow::Result<Self> {
-        let executor = pinned(&install::beside(install::EXECUTOR)?)?;
+        let executor = install::beside(install::EXECUTOR)?;
+        let executor =
+            File::open(&executor).with_context(|| format!("cannot open {}", executor.display()))?;
+        let executor = pinned(executor)?;
+        let shim = process::open_read_only(&install::beside(install::SERVER)?)?;
         Ok(Service {
             events: Events::start(order.events.clone(), &order.namespace),
             maker: Maker {
                 layout: Layout::detect()?,
                 code: CodeStore::new(order.clone(), executor.clone()),
                 executor,
-                shim: pinned(&install::beside(install::SERVER)?)?,
+                shim: pinned(shim)?,
                 order,
             },
             slots: Mutex::default(),
@@ -186,11 +191,10 @@ impl Service {
 
 /// A path that leads to this very file for as long as the server lives, whatever
 /// an upgrade puts in its place: code is filed under the build that made it.
-fn pinned(program: &Path) -> anyhow::Result<PathBuf> {
+fn pinned(program: impl AsFd) -> anyhow::Result<PathBuf> {
     // Above the numbers that spawned processes find their own descriptors at.
     const FLOOR: i32 = 10;
-    let file = File::open(program).with_context(|| format!("cannot open {}", program.display()))?;
-    let pinned = rustix::io::fcntl_dupfd_cloexec(&file, FLOOR)?;
+    let pinned = rustix::io::fcntl_dupfd_cloexec(program, FLOOR)?;
     // Kept open to the end of the process.
     Ok(PathBuf::from(format!(
         "/proc/self/fd/{}",

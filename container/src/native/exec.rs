@@ -1,0 +1,221 @@
+//! From a fresh process to a program beside the first one of a container, in its
+//! namespaces and cgroups.
+//!
+//! The order is runc's (`setns_init_linux.go`): what needs the host's files or
+//! privileges comes first, and the system call filter last, or before the
+//! privileges go where the process may gain new ones.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+
+use libcontainer::capabilities::{drop_privileges, reset_effective};
+use libcontainer::syscall::syscall::create_syscall;
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
+use rustix::io::FdFlags;
+use rustix::pty::OpenptFlags;
+use trireme_core::plan::{Rlimit, User};
+use trireme_core::spec::oci;
+
+use super::order::{ExecOrder, FromHelper, limit_capabilities};
+use super::program::Program;
+use super::streams::give_streams;
+use crate::init::{InitError, adjust_oom_score, credentials, harden, load_filter};
+use crate::link::{Link, ToInit};
+use crate::process::{LINK_FD, PLAN_FD, SUBJECT_FD};
+use crate::{Doing, SysError, cgroup, sys};
+
+/// The file system of a container's terminals (`linux/magic.h`).
+const DEVPTS: i64 = 0x1cd1;
+
+/// Why a program cannot be executed.
+#[derive(Debug, thiserror::Error)]
+enum ExecError {
+    #[error(transparent)]
+    Sys(#[from] SysError),
+    #[error(transparent)]
+    Init(#[from] InitError),
+    #[error("the order is not understood: {0}")]
+    Order(#[from] serde_json::Error),
+    #[error("{0}")]
+    Program(String),
+    #[error("drop capabilities: {0}")]
+    Capabilities(String),
+    #[error("/dev/pts/ptmx is no terminal's")]
+    NoTerminal,
+}
+
+/// Joins a container, says so on the link, and becomes the program of the order
+/// when told. Whatever goes wrong is said on the link.
+///
+/// # Errors
+///
+/// When the server is gone, or the program does not start after all.
+pub fn main() -> io::Result<()> {
+    // SAFETY: the server hands these descriptors over by their numbers; nothing
+    // else in this process knows of them.
+    let [link, order, first] =
+        [LINK_FD, PLAN_FD, SUBJECT_FD].map(|fd: RawFd| unsafe { OwnedFd::from_raw_fd(fd) });
+    for fd in [&link, &order, &first] {
+        rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC)?;
+    }
+    let link = Link::from(link);
+    let result = ExecOrder::read(File::from(order)).and_then(|order| {
+        let terminal = prepare(&order, first)?;
+        Program::of(Some(&order.process)).map_err(ExecError::Program)?;
+        Ok((order, terminal))
+    });
+    let (order, terminal) = match result {
+        Ok(ready) => ready,
+        Err(error) => {
+            let message = error.to_string();
+            return link.send(&FromHelper::Failed { message }, None);
+        }
+    };
+    let pid = rustix::process::getpid().as_raw_pid();
+    link.send(
+        &FromHelper::Ready { pid },
+        terminal.as_ref().map(AsFd::as_fd),
+    )?;
+    drop(terminal);
+    if !matches!(link.receive::<ToInit>()?, Some((ToInit::Start, _))) {
+        return Ok(());
+    }
+    let environment = environment(&order.process);
+    let why = match Program::of(Some(&order.process)) {
+        Ok(program) => program.execute(environment),
+        Err(why) => why,
+    };
+    Err(io::Error::other(why))
+}
+
+impl ExecOrder {
+    fn read(mut file: File) -> Result<Self, ExecError> {
+        harden(SUBJECT_FD)?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)
+            .doing(|| "read the order".into())?;
+        let mut order: ExecOrder = serde_json::from_slice(&text)?;
+        limit_capabilities(&mut order.process);
+        Ok(order)
+    }
+}
+
+/// Becomes what the program is to run as. The master of its terminal, where it
+/// has one.
+fn prepare(order: &ExecOrder, first: OwnedFd) -> Result<Option<OwnedFd>, ExecError> {
+    let process = &order.process;
+    if let Some(adjustment) = process.oom_score_adj() {
+        adjust_oom_score(adjustment)?;
+    }
+    cgroup::join(&order.cgroup)?;
+    // While the host's /proc is in sight.
+    let profile = profile_file(process)?;
+    sys::join_namespaces(first.as_fd()).doing(|| "join the container's namespaces".into())?;
+    drop(first);
+    let terminal = if process.terminal() == Some(true) {
+        Some(open_terminal(process)?)
+    } else {
+        give_streams(process.user())?;
+        None
+    };
+    for limit in Rlimit::from_spec(process.rlimits().as_deref().unwrap_or_default()) {
+        credentials::set_limit(&limit)?;
+    }
+    let keeps_privileges = process.no_new_privileges() != Some(true);
+    if !keeps_privileges {
+        rustix::thread::set_no_new_privs(true).doing(|| "set no_new_privs".into())?;
+    }
+    if keeps_privileges && let Some(filter) = &order.seccomp {
+        load_filter(filter)?;
+    }
+    let cwd = process.cwd();
+    // A folder that only the one or only the other may enter.
+    let entered = rustix::process::chdir(cwd);
+    become_user(process)?;
+    if entered.is_err() {
+        rustix::process::chdir(cwd).doing(|| format!("enter {}", cwd.display()))?;
+    }
+    if let (Some(mut file), Some(profile)) = (profile, process.apparmor_profile()) {
+        file.write_all(format!("exec {profile}").as_bytes())
+            .doing(|| format!("take the AppArmor profile {profile}"))?;
+    }
+    if !keeps_privileges && let Some(filter) = &order.seccomp {
+        load_filter(filter)?;
+    }
+    Ok(terminal)
+}
+
+fn become_user(process: &oci::Process) -> Result<(), ExecError> {
+    let user = process.user();
+    rustix::thread::set_keep_capabilities(true).doing(|| "keep capabilities".into())?;
+    credentials::become_user(&User {
+        uid: user.uid(),
+        gid: user.gid(),
+        groups: user.additional_gids().clone().unwrap_or_default(),
+        umask: user.umask(),
+    })?;
+    rustix::thread::set_keep_capabilities(false).doing(|| "let go of capabilities".into())?;
+    let Some(sets) = process.capabilities() else {
+        return Ok(());
+    };
+    let calls = create_syscall();
+    // The change of user has taken those that the rest needs out of effect.
+    reset_effective(calls.as_ref())
+        .and_then(|()| drop_privileges(sets, calls.as_ref()))
+        .map_err(|error| ExecError::Capabilities(error.to_string()))
+}
+
+/// The file that takes the profile of the next program.
+fn profile_file(process: &oci::Process) -> Result<Option<File>, SysError> {
+    let named = process.apparmor_profile().as_ref();
+    if named.is_none_or(String::is_empty) {
+        return Ok(None);
+    }
+    let open = |path: &str| File::options().write(true).open(path);
+    open("/proc/self/attr/apparmor/exec")
+        .or_else(|_| open("/proc/self/attr/exec"))
+        .map(Some)
+        .doing(|| "process.apparmorProfile: AppArmor is not there on this host".into())
+}
+
+/// A new terminal of the container's own, as this process's controlling one.
+fn open_terminal(process: &oci::Process) -> Result<OwnedFd, ExecError> {
+    let what = || "open a terminal".to_owned();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = rustix::fs::openat(CWD, "/dev/pts/ptmx", flags, Mode::empty()).doing(what)?;
+    // The image may have put anything there.
+    if rustix::fs::fstatfs(&master).doing(what)?.f_type != DEVPTS {
+        return Err(ExecError::NoTerminal);
+    }
+    rustix::pty::unlockpt(&master).doing(what)?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).doing(what)?;
+    let user = process.user();
+    rustix::fs::fchown(&slave, Some(Uid::from_raw(user.uid())), None::<Gid>).doing(what)?;
+    rustix::stdio::dup2_stdin(&slave).doing(what)?;
+    rustix::stdio::dup2_stdout(&slave).doing(what)?;
+    rustix::stdio::dup2_stderr(&slave).doing(what)?;
+    rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).doing(what)?;
+    Ok(master)
+}
+
+/// The environment, with the home directory of the container's user where it
+/// has none.
+fn environment(process: &oci::Process) -> Vec<Vec<u8>> {
+    let mut environment: Vec<Vec<u8>> = process
+        .env()
+        .iter()
+        .flatten()
+        .map(|variable| variable.clone().into_bytes())
+        .collect();
+    if !environment
+        .iter()
+        .any(|variable| variable.starts_with(b"HOME="))
+    {
+        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let home = credentials::home(&passwd, process.user().uid());
+        environment.push(format!("HOME={home}").into_bytes());
+    }
+    environment
+}
