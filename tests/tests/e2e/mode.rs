@@ -11,6 +11,8 @@ use crate::cases::soak;
 pub enum Mode {
     /// Trireme with an engine and a sort of server.
     Wasm(Engine, Server),
+    /// Trireme with a sort of server, and guests built for Linux.
+    Linux(Server),
     /// runc and guests built for Linux.
     Runc,
 }
@@ -36,8 +38,8 @@ impl Server {
 
 impl Mode {
     /// The modes of one host of the run, which `position` tells from the others: both servers for
-    /// wasmtime; for every other engine one of them, in turns, which together are both. `make soak`
-    /// has all.
+    /// wasmtime; for every other engine, and for Linux programs, one of them, in turns, which
+    /// together are both. `make soak` has all.
     pub fn on(kind: &str, position: usize) -> Vec<Self> {
         // Its containerd is another host's too, but that has no WasmEdge.
         let is_for_one = kind == "forky-2.3";
@@ -51,6 +53,9 @@ impl Mode {
             }
         }
         if !is_for_one {
+            let servers = Server::BOTH.into_iter().enumerate();
+            let chosen = servers.filter(|(turn, _)| soak() || position % 2 == *turn);
+            modes.extend(chosen.map(|(_, server)| Self::Linux(server)));
             modes.push(Self::Runc);
         }
         modes
@@ -66,26 +71,27 @@ impl Mode {
                     _ => format!("{}_{server}", engine.name()),
                 }
             }
+            Self::Linux(server) => format!("linux_{}", server.name().replace('-', "_")),
             Self::Runc => "runc".into(),
         }
     }
 
     pub fn is_wasm(self) -> bool {
-        self != Self::Runc
+        matches!(self, Self::Wasm(..))
     }
 
-    /// The engine; none with runc.
+    /// The engine; none for Linux programs.
     pub fn engine(self) -> Option<Engine> {
         match self {
             Self::Wasm(engine, _) => Some(engine),
-            Self::Runc => None,
+            Self::Linux(_) | Self::Runc => None,
         }
     }
 
     /// The server, per pod where Trireme does not run the guest.
     pub fn server(self) -> Server {
         match self {
-            Self::Wasm(_, server) => server,
+            Self::Wasm(_, server) | Self::Linux(server) => server,
             Self::Runc => Server::PerPod,
         }
     }
@@ -93,6 +99,7 @@ impl Mode {
     pub fn runtime(self) -> &'static str {
         match self {
             Self::Wasm(engine, server) => runtime(engine, server, Patience::Usual),
+            Self::Linux(server) => runtime(Engine::Wasmtime, server, Patience::Usual),
             Self::Runc => "io.containerd.runc.v2",
         }
     }
@@ -101,13 +108,14 @@ impl Mode {
     pub fn impatient_runtime(self) -> &'static str {
         match self {
             Self::Wasm(engine, server) => runtime(engine, server, Patience::Little),
+            Self::Linux(server) => runtime(Engine::Wasmtime, server, Patience::Little),
             Self::Runc => "io.containerd.runc.v2",
         }
     }
 
     pub fn image(self) -> &'static str {
         match self {
-            Self::Runc => "trireme.test/native:latest",
+            Self::Linux(_) | Self::Runc => "trireme.test/native:latest",
             Self::Wasm(..) => "trireme.test/guests:latest",
         }
     }
