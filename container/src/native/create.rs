@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal};
 use super::order::{FromHelper, HelperOrder};
 use super::program::LinuxProgram;
 use super::streams::give_streams;
+use super::trace;
 use crate::init::harden;
 use crate::init::mounting::mount_root;
 use crate::link::{Link, ToInit};
@@ -33,8 +34,8 @@ enum HelperError {
     Sys(#[from] SysError),
     #[error("the order is not understood: {0}")]
     Order(#[from] serde_json::Error),
-    #[error("{}", innermost(.0))]
-    Container(#[from] LibcontainerError),
+    #[error("{}{}", innermost(.0), .1.as_ref().map(|said| format!(" ({said})")).unwrap_or_default())]
+    Container(LibcontainerError, Option<String>),
     #[error("the container's process has no pid")]
     NoPid,
 }
@@ -95,10 +96,7 @@ fn make(mut order: File) -> Result<Made, HelperError> {
     drop(order);
     let order: HelperOrder = serde_json::from_slice(&text)?;
     let HelperOrder {
-        id,
-        dir,
-        spec,
-        rootfs,
+        dir, spec, rootfs, ..
     } = &order;
     let place = spec
         .root()
@@ -122,19 +120,9 @@ fn make(mut order: File) -> Result<Made, HelperError> {
     if let (None, Some(process)) = (&listener, process) {
         give_streams(process.user())?;
     }
-    let mut builder = ContainerBuilder::new(id.clone(), SyscallType::default())
-        .with_executor(LinuxProgram)
-        .with_pid_file(Some(HelperOrder::pid_file(dir)))?
-        .with_root_path(dir)?;
-    if listener.is_some() {
-        builder = builder.with_console_socket(Some(dir.join(TERMINAL)));
-    }
-    let container = builder
-        .as_init(dir)
-        .with_systemd(false)
-        .with_detach(true)
-        .as_sibling(true)
-        .build()?;
+    let errors = trace::collect().doing(|| "collect errors".into())?;
+    let made = build(&order, listener.is_some());
+    let container = made.map_err(|error| HelperError::Container(error, errors.first()))?;
     let pid = container.pid().ok_or(HelperError::NoPid)?.as_raw();
     let terminal = listener
         .map(|listener| take_terminal(&listener))
@@ -144,6 +132,23 @@ fn make(mut order: File) -> Result<Made, HelperError> {
         pid,
         terminal,
     })
+}
+
+fn build(order: &HelperOrder, has_terminal: bool) -> Result<Container, LibcontainerError> {
+    let HelperOrder { id, dir, .. } = order;
+    let mut builder = ContainerBuilder::new(id.clone(), SyscallType::default())
+        .with_executor(LinuxProgram)
+        .with_pid_file(Some(HelperOrder::pid_file(dir)))?
+        .with_root_path(dir)?;
+    if has_terminal {
+        builder = builder.with_console_socket(Some(dir.join(TERMINAL)));
+    }
+    builder
+        .as_init(dir)
+        .with_systemd(false)
+        .with_detach(true)
+        .as_sibling(true)
+        .build()
 }
 
 /// A socket in the container's folder, whose path may be longer than an address

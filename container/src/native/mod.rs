@@ -15,6 +15,8 @@ mod order;
 mod program;
 #[cfg(feature = "native")]
 mod streams;
+#[cfg(feature = "native")]
+mod trace;
 
 pub use order::{ExecOrder, FromHelper, HelperOrder, refuse, specification};
 

@@ -44,6 +44,7 @@ fn run() -> Result<u8> {
         plan,
         cgroup,
         hooks,
+        ..
     } = serde_json::from_reader(order)?;
     cgroup::join(&cgroup)?;
     if hooks {

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::cases;
 use crate::command::LIMIT;
-use crate::mode::Mode;
+use crate::mode::{Mode, Server};
 use crate::test::Test;
 
 cases! {
@@ -15,6 +15,7 @@ cases! {
     wasm: [
         containerd_takes_the_configuration,
         containers_of_linux_run_in_pods_beside,
+        guests_and_linux_programs_share_a_pod,
     ],
 }
 
@@ -37,47 +38,156 @@ fn crictl(test: &Test<'_>, words: &[&str]) -> Result<String> {
     Ok(output.stdout.trim().to_owned())
 }
 
-fn containers_of_linux_run_in_pods_beside(test: &Test<'_>) -> Result<()> {
-    let id = &test.id;
-    let folder = format!("/run/pods-of-{id}");
-    let image = Mode::Runc.image();
-    let make = format!(
-        r#"mkdir -p {folder}
-echo '{{ "metadata": {{ "name": "{id}", "namespace": "default", "uid": "{id}", "attempt": 1 }},
-    "log_directory": "{folder}", "linux": {{}} }}' > {folder}/pod.json
-echo '{{ "metadata": {{ "name": "guest" }}, "image": {{ "image": "{image}" }},
-    "command": ["/exit.wasm"], "args": ["7"], "log_path": "seven", "linux": {{}} }}' > {folder}/seven.json
-echo '{{ "metadata": {{ "name": "hello" }}, "image": {{ "image": "{image}" }},
-    "log_path": "hello", "linux": {{}} }}' > {folder}/hello.json"#
-    );
-    test.exec(&["bash", "-euc", &make])?.expect(0)?;
-    let file = |name: &str| format!("{folder}/{name}.json");
-    let pod = crictl(test, &["runp", "--runtime", "runc", &file("pod")])?;
-    let result = run_in(test, &pod, &file("pod"), &file("seven"), 7)
-        .and_then(|_| run_in(test, &pod, &file("pod"), &file("hello"), 0));
-    let logs = result.and_then(|container| crictl(test, &["logs", &container]));
-    crictl(test, &["rmp", "--force", &pod])?;
-    test.exec(&["rm", "-r", &folder])?.expect(0)?;
-    let logs = logs?;
-    ensure!(logs == "hello from the guest", "{logs}");
-    Ok(())
+/// A pod that runs, and the folder of its files.
+struct Pod<'a> {
+    test: &'a Test<'a>,
+    id: String,
+    folder: String,
 }
 
-/// Runs a container of the pod to its end, which must be this code.
-fn run_in(test: &Test<'_>, pod: &str, config: &str, container: &str, code: i32) -> Result<String> {
-    let id = crictl(test, &["create", pod, container, config])?;
-    crictl(test, &["start", &id])?;
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        let template = "{{.status.state}} {{.status.exitCode}}";
-        let words = ["inspect", "--output", "go-template", "--template", template];
-        let seen = crictl(test, &[&words[..], &[&id]].concat())?;
-        if seen == format!("CONTAINER_EXITED {code}") {
-            return Ok(id);
-        }
-        ensure!(
-            seen.starts_with("CONTAINER_RUNNING") && Instant::now() < deadline,
-            "{seen}"
+impl<'a> Pod<'a> {
+    /// Has `act` with a pod of a handler.
+    fn with(
+        test: &'a Test<'a>,
+        handler: &str,
+        act: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<()> {
+        let id = &test.id;
+        let folder = format!("/run/pods-of-{id}");
+        let make = format!(
+            r#"mkdir -p {folder}
+echo '{{ "metadata": {{ "name": "{id}", "namespace": "default", "uid": "{id}", "attempt": 1 }},
+    "log_directory": "{folder}", "linux": {{}} }}' > {folder}/pod.json"#
         );
+        test.exec(&["bash", "-euc", &make])?.expect(0)?;
+        let config = format!("{folder}/pod.json");
+        let id = crictl(test, &["runp", "--runtime", handler, &config])?;
+        let pod = Pod { test, id, folder };
+        let result = act(&pod);
+        crictl(test, &["rmp", "--force", &pod.id])?;
+        test.exec(&["rm", "-r", &pod.folder])?.expect(0)?;
+        result
+    }
+
+    /// Creates and starts a container.
+    fn start(&self, name: &str, image: &str, command: &[&str]) -> Result<String> {
+        let folder = &self.folder;
+        let command = command
+            .iter()
+            .map(|word| format!("\"{word}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let make = format!(
+            r#"echo '{{ "metadata": {{ "name": "{name}" }}, "image": {{ "image": "{image}" }},
+    "command": [{command}], "log_path": "{name}", "linux": {{}} }}' > {folder}/{name}.json"#
+        );
+        self.test.exec(&["bash", "-euc", &make])?.expect(0)?;
+        let (pod, file) = (
+            format!("{folder}/pod.json"),
+            format!("{folder}/{name}.json"),
+        );
+        let id = crictl(self.test, &["create", &self.id, &file, &pod])?;
+        crictl(self.test, &["start", &id])?;
+        Ok(id)
+    }
+
+    /// Runs a container to its end, which must be this code.
+    fn run(&self, name: &str, image: &str, command: &[&str], code: i32) -> Result<String> {
+        let id = self.start(name, image, command)?;
+        self.ends(&id, code)?;
+        Ok(id)
+    }
+
+    fn ends(&self, id: &str, code: i32) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let template = "{{.status.state}} {{.status.exitCode}}";
+            let words = ["inspect", "--output", "go-template", "--template", template];
+            let seen = crictl(self.test, &[&words[..], &[id]].concat())?;
+            if seen == format!("CONTAINER_EXITED {code}") {
+                return Ok(());
+            }
+            ensure!(
+                seen.starts_with("CONTAINER_RUNNING") && Instant::now() < deadline,
+                "{seen}"
+            );
+        }
+    }
+}
+
+fn containers_of_linux_run_in_pods_beside(test: &Test<'_>) -> Result<()> {
+    let image = Mode::Runc.image();
+    Pod::with(test, "runc", |pod| {
+        pod.run("seven", image, &["/exit.wasm", "7"], 7)?;
+        let hello = pod.run("hello", image, &["/hello.wasm"], 0)?;
+        let logs = crictl(test, &["logs", &hello])?;
+        ensure!(logs == "hello from the guest", "{logs}");
+        Ok(())
+    })
+}
+
+/// The handler of a case among those that the configuration of CRI names.
+fn handler_of(test: &Test<'_>) -> &'static str {
+    match test.mode.server() {
+        Server::PerPod => "wasm",
+        Server::PerNode => "wasm-node",
+    }
+}
+
+/// Both sorts of containers in one pod, whose pause container is a Linux program too.
+fn guests_and_linux_programs_share_a_pod(test: &Test<'_>) -> Result<()> {
+    let (guests, linux) = (test.mode.image(), Mode::Runc.image());
+    Pod::with(test, handler_of(test), |pod| {
+        let guest = pod.start("guest", guests, &["/sleep.wasm", "100"])?;
+        let sidecar = pod.start("sidecar", linux, &["/sleep.wasm", "100"])?;
+        for (name, image) in [("hello-guest", guests), ("hello-linux", linux)] {
+            let hello = pod.run(name, image, &["/hello.wasm"], 0)?;
+            let logs = crictl(test, &["logs", &hello])?;
+            ensure!(logs == "hello from the guest", "{logs}");
+            pod.run(&format!("{name}-seven"), image, &["/exit.wasm", "7"], 7)?;
+        }
+        for container in [&guest, &sidecar] {
+            let shown = crictl(test, &["exec", "--sync", container, "/hello.wasm"])?;
+            ensure!(shown == "hello from the guest", "{shown}");
+            let stats = crictl(test, &["stats", "--output", "json", container])?;
+            ensure!(stats.contains("\"workingSetBytes\""), "{stats}");
+            let namespaces = "readlink /proc/$0/ns/net /proc/$0/ns/ipc /proc/$0/ns/uts";
+            let pid = pid_of(test, container)?;
+            let own = test.exec(&["bash", "-euc", namespaces, &pid])?.expect(0)?;
+            let pause = test
+                .exec(&["bash", "-euc", namespaces, &pod.pid()?])?
+                .expect(0)?;
+            ensure!(own.stdout == pause.stdout, "{own:?}\n{pause:?}");
+        }
+        crictl(test, &["stop", "--timeout", "5", &guest, &sidecar])?;
+        pod.ends(&guest, 143)?;
+        pod.ends(&sidecar, 137)
+            .or_else(|_| pod.ends(&sidecar, 143))?;
+        Ok(())
+    })
+}
+
+fn pid_of(test: &Test<'_>, container: &str) -> Result<String> {
+    let words = [
+        "inspect",
+        "--output",
+        "go-template",
+        "--template",
+        "{{.info.pid}}",
+    ];
+    crictl(test, &[&words[..], &[container]].concat())
+}
+
+impl Pod<'_> {
+    /// The pid of its pause container.
+    fn pid(&self) -> Result<String> {
+        let words = [
+            "inspectp",
+            "--output",
+            "go-template",
+            "--template",
+            "{{.info.pid}}",
+        ];
+        crictl(self.test, &[&words[..], &[&self.id]].concat())
     }
 }
