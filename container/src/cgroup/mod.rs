@@ -132,6 +132,14 @@ impl Cgroup {
         self.version == Version::V2
     }
 
+    /// Its folder in each hierarchy, with the name of that hierarchy's mount point.
+    pub fn hierarchies(&self) -> impl Iterator<Item = (&std::ffi::OsStr, &Path)> {
+        self.folders.iter().filter_map(|folder| {
+            let mount = folder.path.ancestors().nth(folder.depth)?;
+            Some((mount.file_name()?, folder.path.as_path()))
+        })
+    }
+
     /// A cgroup beside this one, for what is done on the container's behalf
     /// but must not count against its own limits.
     #[must_use]

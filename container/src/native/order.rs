@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use trireme_core::plan::Mount;
 use trireme_core::spec::oci;
 
+use crate::cgroup::Cgroup;
+
 /// Where a helper mounts a container's root file system, in its own mount
 /// namespace: every host has this folder, and what a container is given of the
 /// host's tree is never below it.
@@ -90,7 +92,8 @@ pub fn specification(
     mut spec: oci::Spec,
     root: &Path,
     rootfs: &[Mount],
-    cgroup: &str,
+    cgroup: &Cgroup,
+    cgroup_path: &str,
 ) -> oci::Spec {
     let place = if rootfs.is_empty() {
         root
@@ -109,6 +112,17 @@ pub fn specification(
         spec.set_process(Some(process));
     }
     let mut linux = spec.linux().clone().unwrap_or_default();
+    let namespaces = linux.namespaces().as_deref().unwrap_or_default();
+    if !namespaces
+        .iter()
+        .any(|namespace| namespace.typ() == oci::LinuxNamespaceType::Cgroup)
+    {
+        let mounts = spec.mounts().iter().flatten();
+        let mounts = mounts
+            .flat_map(|mount| cgroup_mounts(mount, cgroup))
+            .collect();
+        spec.set_mounts(Some(mounts));
+    }
     let mut devices = oci::LinuxResources::default();
     devices.set_devices(
         linux
@@ -123,7 +137,7 @@ pub fn specification(
         .map(|word| word.strip_prefix('r').unwrap_or(word).to_owned());
     linux
         .set_resources(Some(devices))
-        .set_cgroups_path(Some(PathBuf::from(cgroup)))
+        .set_cgroups_path(Some(PathBuf::from(cgroup_path)))
         .set_rootfs_propagation(propagation.filter(|word| !word.is_empty()));
     spec.set_linux(Some(linux));
     spec
@@ -149,4 +163,35 @@ pub(super) fn limit_capabilities(process: &mut oci::Process) {
         .set_inheritable(inheritable)
         .set_ambient(ambient);
     process.set_capabilities(Some(sets));
+}
+
+/// What stands for a mount of the container's cgroups: libcontainer 0.7 looks for
+/// them by a pid of the container's own namespace in the host's /proc, which is
+/// no such process where the pod shares that namespace.
+fn cgroup_mounts(mount: &oci::Mount, cgroup: &Cgroup) -> Vec<oci::Mount> {
+    if mount.typ().as_deref() != Some("cgroup") || cgroup.is_unified() {
+        return vec![mount.clone()];
+    }
+    let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+    let mut folder = oci::Mount::default();
+    folder
+        .set_destination(mount.destination().clone())
+        .set_typ(Some("tmpfs".into()))
+        .set_source(Some("tmpfs".into()))
+        .set_options(words(&[
+            "nosuid", "noexec", "nodev", "mode=755", "size=64k",
+        ]));
+    let mut mounts = vec![folder];
+    for (name, path) in cgroup.hierarchies() {
+        let mut options = vec!["bind".to_owned()];
+        options.extend(mount.options().iter().flatten().cloned());
+        let mut hierarchy = oci::Mount::default();
+        hierarchy
+            .set_destination(mount.destination().join(name))
+            .set_typ(Some("bind".into()))
+            .set_source(Some(path.to_owned()))
+            .set_options(Some(options));
+        mounts.push(hierarchy);
+    }
+    mounts
 }

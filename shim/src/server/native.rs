@@ -133,7 +133,13 @@ impl Maker {
         let order = HelperOrder {
             id: launch.id.to_owned(),
             dir: dir.to_owned(),
-            spec: native::specification(launch.spec.clone(), path, mounts, launch.cgroup_path),
+            spec: native::specification(
+                launch.spec.clone(),
+                path,
+                mounts,
+                launch.cgroup,
+                launch.cgroup_path,
+            ),
             rootfs: mounts.clone(),
         };
         self.spawn_helper(&Helper {
