@@ -22,26 +22,40 @@ pub use order::{ExecOrder, FromHelper, HelperOrder, refuse, specification};
 
 use std::fs;
 use std::io;
+use std::time::Duration;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 use crate::{Doing, SysError};
 
-/// How libcontainer names the process that makes a container's first one.
-const INTERMEDIATE: &str = "youki:[1:INTER]";
+/// How libcontainer names the process that makes a container's first one. That
+/// one has this name too until it gives itself another.
+const INTERMEDIATE: &str = "(youki:[1:INTER])";
+/// How often it is looked for, and the pause between: it ends by itself at once.
+const LOOKS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Reaps what `libcontainer` leaves to the parent of a helper that has ended:
-/// the process that made the container's first one. It ends by itself.
+/// the process that made the container's first one.
 ///
 /// # Errors
 ///
 /// When the kernel does not tell a process's children.
 pub fn reap_intermediates() -> Result<(), SysError> {
-    for pid in children().doing(|| "list the server's children".into())? {
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        if name.trim_end() == INTERMEDIATE {
-            reap(pid);
+    for _ in 0..LOOKS {
+        let mut is_one_alive = false;
+        for pid in children().doing(|| "list the server's children".into())? {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            match stat.split_once(INTERMEDIATE) {
+                Some((_, state)) if state.trim_start().starts_with('Z') => reap(pid),
+                Some(_) => is_one_alive = true,
+                None => {}
+            }
         }
+        if !is_one_alive {
+            break;
+        }
+        std::thread::sleep(PAUSE);
     }
     Ok(())
 }

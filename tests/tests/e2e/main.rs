@@ -67,6 +67,10 @@ fn trials(hosts: &Arc<Hosts>) -> Vec<Trial> {
 fn differences_are_of_checks() {
     let cases: Vec<_> = cases::all().filter(|case| case.each_engine).collect();
     let steps: Vec<_> = walk::steps().map(|step| format!("{WALK}{step}")).collect();
+    for name in FOR_LINUX_TOO {
+        let is_known = cases::all().any(|case| case.name == *name);
+        assert!(is_known, "there is no case `{name}`");
+    }
     for line in DIFFERENCES {
         for (check, _) in line.checks {
             // What an engine leaves behind besides has no step.
@@ -78,11 +82,27 @@ fn differences_are_of_checks() {
     }
 }
 
+/// What of Trireme's own cases holds for Linux programs that it runs.
+const FOR_LINUX_TOO: &[&str] = &[
+    "a_death_after_clone",
+    "a_death_after_exit",
+    "a_death_after_mount",
+    "a_death_after_state",
+    "a_death_before_unlink",
+    "a_killed_init_is_reported",
+    "a_killed_server_takes_its_guests_along_and_no_more",
+    "containerd_comes_back_to_all_its_tasks",
+    "fifty_in_parallel_end_with_their_own_codes",
+    "many_in_a_row_end_with_their_own_codes",
+    "two_containers_of_a_pod_share_a_server",
+];
+
 fn cases_in(mode: Mode, is_first: bool) -> impl Iterator<Item = Case> {
-    cases::all().filter(move |case| match mode.engine() {
-        Some(Engine::Wasmtime) => true,
-        Some(_) => case.each_engine || (case.each_host && is_first),
-        None => case.native,
+    cases::all().filter(move |case| match mode {
+        Mode::Wasm(Engine::Wasmtime, _) => true,
+        Mode::Wasm(..) => case.each_engine || (case.each_host && is_first),
+        Mode::Linux(_) => case.native || FOR_LINUX_TOO.contains(&case.name),
+        Mode::Runc => case.native,
     })
 }
 

@@ -90,8 +90,13 @@ fn containerd_comes_back_to_all_its_tasks(test: &Test<'_>) -> Result<()> {
         run(n, "3")?;
     }
     test.kill_containerd()?;
+    let name = if test.mode.is_wasm() {
+        "[t]rireme-executor init"
+    } else {
+        "^[/]sleep.wasm"
+    };
     let ended = || -> Result<bool> {
-        let inits = test.exec(&["pgrep", "-fc", "[t]rireme-executor init"])?;
+        let inits = test.exec(&["pgrep", "-fc", name])?;
         Ok(inits.stdout.trim() == "10")
     };
     let deadline = Instant::now() + LIMIT;
