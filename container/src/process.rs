@@ -343,6 +343,30 @@ mod tests {
     }
 
     #[test]
+    fn a_program_opened_read_only_runs_and_cannot_be_written_by_its_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("sleep");
+        fs::copy("/bin/sleep", &program).unwrap();
+        // A descriptor outlives the process that was run by it.
+        let write_after = |path: &Path| {
+            let mut child = std::process::Command::new(path)
+                .arg("1000")
+                .spawn()
+                .unwrap();
+            let kept = fs::File::open(format!("/proc/{}/exe", child.id())).unwrap();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let path = format!("/proc/self/fd/{}", kept.as_raw_fd());
+            fs::File::options().write(true).open(path)
+        };
+        let opened = open_read_only(&program).unwrap();
+        let path = format!("/proc/self/fd/{}", opened.as_raw_fd());
+        let refused = write_after(Path::new(&path)).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ReadOnlyFilesystem);
+        write_after(&program).unwrap();
+    }
+
+    #[test]
     fn a_program_that_is_not_there_is_reported_on_the_link() {
         let (here, there) = crate::link::Link::pair().unwrap();
         let null = fs::File::options()

@@ -193,7 +193,12 @@ fn not_wasm(plan: &Plan, found: FileKind, mode: u32) -> InitError {
         FileKind::Elf if path == DOCKER_INIT => {
             "a guest has no use for a native init; run it without --init"
         }
-        FileKind::Elf | FileKind::Script => "run Linux programs with a Linux runtime such as runc",
+        FileKind::Elf | FileKind::Script if mode & ANYBODY_EXECUTES == 0 => {
+            "a Linux program has to be executable; change the file's mode"
+        }
+        FileKind::Elf | FileKind::Script => {
+            "a guest's container runs other guests alone; name a .wasm file"
+        }
         FileKind::Text => "compile the text to a binary first, for instance with wat2wasm",
         _ => "the file is damaged or the entry point names another file than the program",
     };

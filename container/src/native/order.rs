@@ -195,3 +195,73 @@ fn cgroup_mounts(mount: &oci::Mount, cgroup: &Cgroup) -> Vec<oci::Mount> {
     }
     mounts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::Layout;
+
+    fn adapted(json: &str) -> oci::Spec {
+        let spec = serde_json::from_str(json).unwrap();
+        let layout = Layout::V1(Vec::new());
+        let cgroup = Cgroup::at(&layout, "/pods/one").unwrap();
+        specification(spec, Path::new("/bundle/rootfs"), &[], &cgroup, "/pods/one")
+    }
+
+    #[test]
+    fn libcontainer_is_left_devices_alone_and_the_hooks_inside() {
+        let spec = adapted(
+            r#"{"ociVersion": "1.1.0", "root": {"path": "rootfs"},
+                "hooks": {"createContainer": [{"path": "/c"}], "poststop": [{"path": "/p"}]},
+                "linux": {"rootfsPropagation": "rslave", "cgroupsPath": "/other", "resources":
+                    {"pids": {"limit": 1}, "devices": [{"allow": false, "access": "rwm"}]}}}"#,
+        );
+        assert_eq!(
+            spec.root().as_ref().unwrap().path(),
+            Path::new("/bundle/rootfs")
+        );
+        let hooks = spec.hooks().as_ref().unwrap();
+        assert!(hooks.create_container().is_some() && hooks.poststop().is_none());
+        let linux = spec.linux().as_ref().unwrap();
+        assert_eq!(linux.rootfs_propagation().as_deref(), Some("slave"));
+        assert_eq!(
+            linux.cgroups_path().as_deref(),
+            Some(Path::new("/pods/one"))
+        );
+        let resources = linux.resources().as_ref().unwrap();
+        assert!(resources.pids().is_none() && resources.devices().is_some());
+    }
+
+    #[test]
+    fn a_set_of_capabilities_that_is_not_listed_is_empty() {
+        for process in [
+            r#"{"cwd": "/", "args": ["/x"], "user": {"uid": 0, "gid": 0}}"#,
+            r#"{"cwd": "/", "args": ["/x"], "user": {"uid": 0, "gid": 0},
+                "capabilities": {"bounding": ["CAP_CHOWN"]}}"#,
+        ] {
+            let mut process: oci::Process = serde_json::from_str(process).unwrap();
+            let listed = usize::from(process.capabilities().is_some());
+            limit_capabilities(&mut process);
+            let sets = process.capabilities().as_ref().unwrap();
+            let bounding = sets.bounding().as_ref().unwrap();
+            assert_eq!(bounding.len(), listed);
+            for set in [
+                sets.effective(),
+                sets.permitted(),
+                sets.inheritable(),
+                sets.ambient(),
+            ] {
+                assert!(set.as_ref().unwrap().is_empty(), "{sets:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn user_namespaces_are_refused() {
+        let spec = r#"{"ociVersion": "1.1.0", "linux": {"namespaces": [{"type": "user"}]}}"#;
+        let reason = refuse(&serde_json::from_str(spec).unwrap()).unwrap_err();
+        assert!(reason.contains("hostUsers"), "{reason}");
+        let none = r#"{"ociVersion": "1.1.0", "linux": {"namespaces": [{"type": "pid"}]}}"#;
+        refuse(&serde_json::from_str(none).unwrap()).unwrap();
+    }
+}
