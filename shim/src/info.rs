@@ -12,7 +12,7 @@ use serde_json::json;
 const FEATURES: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
 
 /// The capabilities that a Linux program can be given (`capabilities(7)`).
-const CAPABILITIES: [&str; 41] = [
+const CAPABILITIES: &[&str] = &[
     "CAP_AUDIT_CONTROL",
     "CAP_AUDIT_READ",
     "CAP_AUDIT_WRITE",

@@ -19,7 +19,7 @@ use super::events::Events;
 use super::exec::{Exec, not_there};
 use super::hooks::Hooks;
 use super::log::TaskLog;
-use super::native::kill_all;
+use super::native::{kill_all, signal_all};
 use super::process::{Process, lock};
 use crate::wire::events::Event;
 
@@ -160,10 +160,15 @@ impl Container {
         Ok(())
     }
 
-    /// Sends a signal to one of its processes.
-    pub fn kill(&self, process: &Process, signal: u32) -> Result<(), ServiceError> {
+    /// Sends a signal to one of its processes, or with it to all others.
+    pub fn kill(&self, process: &Process, signal: u32, all: bool) -> Result<(), ServiceError> {
         let number = i32::try_from(signal).unwrap_or(i32::MAX);
         process.kill(number)?;
+        if all {
+            let mut others = self.cgroup.pids()?;
+            others.retain(|pid| pid.unsigned_abs() != process.pid());
+            signal_all(&others, number);
+        }
         // A frozen process gets even SIGKILL only when it is thawed, and it may be
         // freezing just now.
         if number == libc::SIGKILL && std::ptr::eq(process, &raw const *self.init) {

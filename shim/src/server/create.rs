@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use trireme_container::cgroup::{Cgroup, Layout};
 use trireme_container::crash;
-use trireme_container::link::Link;
-use trireme_container::process::{Child, ProcessId, new_namespaces};
+use trireme_container::process::{ProcessId, new_namespaces};
 use trireme_container::state::{self, Record, StateDir};
 use trireme_core::config::Network;
 use trireme_core::plan::{Input, Mount, NamespaceKind, Plan, PlanError, Planned};
@@ -21,10 +20,10 @@ use super::container::{Container, Launcher, remove_cgroup};
 use super::error::ServiceError;
 use super::hooks::Hooks;
 use super::log::TaskLog;
-use super::native::Launch;
+use super::native::{Launch, Launched};
 use super::process::{Process, reap};
 use super::spawn::{Birth, Born, Newborn};
-use super::streams::{GuestStreams, ServerStreams, StreamNames};
+use super::streams::{GuestStreams, StreamNames};
 use crate::order::Order;
 use crate::wire::api;
 
@@ -81,7 +80,7 @@ impl Maker {
         let made = self.build(&spec, sketch, request, &site, abandoned).await;
         match made {
             Ok(made) => {
-                if made.launcher == Launcher::Wasm {
+                if made.launched.launcher == Launcher::Wasm {
                     notices.log(&site.log);
                 }
                 Ok(Arc::new(made.container(request, site)))
@@ -219,39 +218,41 @@ impl Maker {
             Err(error) => Err(error.into()),
         };
         let made = match (result, sketch.refusal) {
-            (Ok(Born::Guest), _) => streams
-                .handed_over()
-                .map(|streams| (Launcher::Wasm, link.into_inner(), streams)),
+            (Ok(Born::Guest), _) => match streams.handed_over() {
+                Ok(streams) => Ok(Launched {
+                    launcher: Launcher::Wasm,
+                    child,
+                    link: link.into_inner(),
+                    streams,
+                }),
+                Err(error) => {
+                    let _ = reap(&child).await;
+                    Err(error)
+                }
+            },
             (Ok(Born::Native(_)), _) => {
                 let _ = reap(&child).await;
-                let launched = self
-                    .launch(&self.linux(spec, plan, site, abandoned), streams)
-                    .await?;
-                return Ok(Made {
-                    launcher: Launcher::Native,
-                    child: launched.child,
-                    link: launched.link,
-                    streams: launched.streams,
-                    hooks,
-                    rootfs: sketch.plan.root.mounts,
-                });
+                let launch = self.linux(spec, plan, site, abandoned);
+                self.launch(&launch, streams).await
             }
-            // A guest, or nothing that could be run at all.
-            (Err(_), Some(refusal)) => Err(refusal.into()),
-            (Err(error), None) => Err(error),
+            // A guest, or nothing that could be run at all; no hook has run.
+            (Err(_), Some(refusal)) => {
+                let _ = reap(&child).await;
+                return Err(refusal.into());
+            }
+            (Err(error), None) => {
+                // Whatever it says, nobody will read it any more.
+                let _ = reap(&child).await;
+                Err(error)
+            }
         };
         match made {
-            Ok((launcher, link, streams)) => Ok(Made {
-                launcher,
-                child,
-                link,
-                streams,
+            Ok(launched) => Ok(Made {
+                launched,
                 hooks,
                 rootfs: sketch.plan.root.mounts,
             }),
             Err(error) => {
-                // Whatever it says, nobody will read it any more.
-                let _ = reap(&child).await;
                 if hooks.before_start() {
                     hooks.poststop(&site.log).await;
                 }
@@ -339,10 +340,7 @@ impl Notices {
 
 /// A container that is ready.
 struct Made {
-    launcher: Launcher,
-    child: Child,
-    link: Link,
-    streams: ServerStreams,
+    launched: Launched,
     hooks: Hooks,
     rootfs: Vec<Mount>,
 }
@@ -360,7 +358,13 @@ impl Made {
             .try_into()
             .unwrap_or_else(|_| unreachable!("two were put there"));
         let init = Process::new(names(request));
-        init.spawned(self.child, self.link, self.streams);
+        let Launched {
+            launcher,
+            child,
+            link,
+            streams,
+        } = self.launched;
+        init.spawned(child, link, streams);
         Container {
             id: request.id.clone(),
             bundle: record.bundle,
@@ -368,7 +372,7 @@ impl Made {
             compiler: tokio::sync::Mutex::new(compiler),
             rootfs: self.rootfs,
             init: Arc::new(init),
-            launcher: self.launcher,
+            launcher,
             execs: Mutex::default(),
             ending: AtomicBool::new(false),
             state_dir,

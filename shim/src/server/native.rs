@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags};
 use serde::Serialize;
@@ -13,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use trireme_container::cgroup::Cgroup;
 use trireme_container::link::Link;
 use trireme_container::native::{self, ExecOrder, FromHelper, HelperOrder};
-use trireme_container::process::{Child, ProcessId, Spawn, kill_now, new_mounts};
+use trireme_container::process::{Child, ProcessId, Spawn, kill, new_mounts};
 use trireme_container::state::StateDir;
 use trireme_core::memory_file;
 use trireme_core::plan::Root;
@@ -21,7 +22,7 @@ use trireme_core::spec::oci;
 
 use super::abandon::Abandoned;
 use super::aside::aside;
-use super::container::Container;
+use super::container::{Container, Launcher};
 use super::create::{Maker, given_up};
 use super::error::ServiceError;
 use super::process::{ended, reap, receive};
@@ -49,8 +50,10 @@ pub(super) struct Launch<'a> {
     pub abandoned: &'a Abandoned,
 }
 
-/// A Linux program that waits to be let run.
+/// A container's first process, which waits to be let run.
 pub(super) struct Launched {
+    /// What it is.
+    pub launcher: Launcher,
     /// Its process.
     pub child: Child,
     /// What lets it run.
@@ -110,6 +113,7 @@ impl Maker {
             Ok((child, streams)) => {
                 tokio::spawn(see_off(helper));
                 Ok(Launched {
+                    launcher: Launcher::Native,
                     child,
                     link: link.into_inner(),
                     streams,
@@ -255,12 +259,25 @@ async fn give_up(helper: &Child, cgroup: &Cgroup, dir: &Path) {
     .await;
 }
 
-/// Kills every process of a cgroup. One that is being born meanwhile is killed
-/// when it is looked for again.
+/// Kills every process of a cgroup, and those that are born meanwhile.
 pub(super) fn kill_all(cgroup: &Cgroup) {
-    for pid in cgroup.pids().unwrap_or_default() {
-        if let Ok(Some(pidfd)) = ProcessId::of(pid).and_then(ProcessId::open) {
-            kill_now(pidfd.as_fd());
+    const ROUNDS: usize = 100;
+    for _ in 0..ROUNDS {
+        let pids = cgroup.pids().unwrap_or_default();
+        if pids.is_empty() {
+            break;
+        }
+        signal_all(&pids, libc::SIGKILL);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Sends a signal to processes, given by its number. Those that are gone are
+/// none.
+pub(super) fn signal_all(pids: &[i32], signal: i32) {
+    for pid in pids {
+        if let Ok(Some(pidfd)) = ProcessId::of(*pid).and_then(ProcessId::open) {
+            let _ = kill(pidfd.as_fd(), signal);
         }
     }
 }

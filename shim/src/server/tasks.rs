@@ -210,7 +210,7 @@ impl Task for Tasks {
 
     async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> ttrpc::Result<Empty> {
         let (container, process) = self.0.process(&request.id, &request.exec_id)?;
-        container.kill(&process, request.signal)?;
+        container.kill(&process, request.signal, request.all)?;
         Ok(Empty::new())
     }
 

@@ -113,11 +113,17 @@ fn containerd_comes_back_to_all_its_tasks(test: &Test<'_>) -> Result<()> {
     let list = test.ctr(&["task", "ls"])?;
     let running = list.stdout.matches("RUNNING").count();
     ensure!(running == 10, "{running} of 10 still run: {list:?}");
+    // The first process of a Linux container ignores what it has no handler for.
+    let (signal, status) = if test.mode.is_wasm() {
+        ("SIGTERM", 143)
+    } else {
+        ("SIGKILL", 137)
+    };
     for n in 0..10 {
         let id = id(n);
-        test.ctr(&["task", "kill", "--signal", "SIGTERM", &id])?;
+        test.ctr(&["task", "kill", "--signal", signal, &id])?;
         let output = wait_and_delete(test, &id)?;
-        ensure!(output == 143, "{id} ended with {output}");
+        ensure!(output == status, "{id} ended with {output}");
         test.ctr(&["container", "delete", &id])?;
     }
     test.next_container_runs()
