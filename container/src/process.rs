@@ -346,7 +346,16 @@ mod tests {
     fn a_program_opened_read_only_runs_and_cannot_be_written_by_its_process() {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("sleep");
-        fs::copy("/bin/sleep", &program).unwrap();
+        // By a process of its own: what another test starts meanwhile would inherit the
+        // descriptor, and a file that is open for writing cannot be run.
+        let mut copy = std::process::Command::new("cp");
+        assert!(
+            copy.arg("/bin/sleep")
+                .arg(&program)
+                .status()
+                .unwrap()
+                .success()
+        );
         // A descriptor outlives the process that was run by it.
         let write_after = |path: &Path| {
             let mut child = std::process::Command::new(path)

@@ -379,7 +379,7 @@ fn the_configurations_of_the_documentation_are_accepted() {
         .into_iter()
         .filter(|b| !b.contains("version"))
         .collect();
-    assert_eq!(own.len(), 3);
+    assert_eq!(own.len(), 4);
     for block in own {
         assert_ne!(parse(&block).unwrap(), Config::default(), "{block}");
     }
