@@ -248,7 +248,7 @@ impl Compiler {
         let setup =
             |error: io::Error| ServiceError::Setup(format!("cannot start a compiler: {error}"));
         let order = memory_file::sealed_json("order", &order).map_err(setup)?;
-        let (here, there) = Link::pair().map_err(setup)?;
+        let (link, there) = ready::link().map_err(setup)?;
         let null = File::options()
             .read(true)
             .write(true)
@@ -273,11 +273,7 @@ impl Compiler {
             cgroup: cgroup.as_ref().map(AsFd::as_fd),
         }
         .spawn()?;
-        here.set_nonblocking().map_err(setup)?;
-        Ok(Compiler {
-            child,
-            link: ready::of(here).map_err(setup)?,
-        })
+        Ok(Compiler { child, link })
     }
 
     async fn run(

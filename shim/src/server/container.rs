@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use trireme_container::cgroup::Cgroup;
 use trireme_container::crash;
+use trireme_container::process::{Child, ProcessId};
 use trireme_container::state::StateDir;
 use trireme_core::lifecycle::{Exit, Request};
 use trireme_core::plan::Mount;
@@ -120,6 +121,14 @@ impl Container {
     /// Whether init has ended, or is about to have.
     pub fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Relaxed)
+    }
+
+    /// Adds a process that was spawned beside init to the state on disk.
+    pub(super) fn remember(&self, child: &Child) -> Result<(), ServiceError> {
+        let process = ProcessId::of(child.pid).ok();
+        self.state_dir
+            .change(|record| record.processes.extend(process))?;
+        Ok(())
     }
 
     /// Takes a process that has been reaped out of the state on disk.

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use tokio::io::unix::AsyncFd;
 use trireme_container::link::Link;
 use trireme_container::native::{ExecOrder, FromHelper};
-use trireme_container::process::{Child, ProcessId};
+use trireme_container::process::Child;
 use trireme_core::lifecycle::{Exit, Request, State};
 use trireme_core::plan::{Input, Plan, Planned, terminal_size};
 use trireme_core::spec::{self, oci};
@@ -23,7 +23,7 @@ use super::error::ServiceError;
 use super::events::Events;
 use super::process::{Process, lock, reap, receive};
 use super::spawn::{Birth, Born, Newborn};
-use super::streams::{GuestStreams, StreamNames};
+use super::streams::{GuestStreams, ServerStreams, StreamNames};
 use crate::wire::api;
 use crate::wire::events::Event;
 
@@ -119,6 +119,28 @@ impl Exec {
         self.process.start()
     }
 
+    /// Takes over a child that is ready, or ends one that cannot be.
+    async fn take(
+        &self,
+        container: &Container,
+        child: Child,
+        link: AsyncFd<Link>,
+        made: Result<ServerStreams, ServiceError>,
+    ) -> Result<(), ServiceError> {
+        match made {
+            Ok(streams) => {
+                self.process.spawned(child, link.into_inner(), streams);
+                Ok(())
+            }
+            Err(error) => {
+                // Whatever it says, nobody will read it any more.
+                let _ = reap(&child).await;
+                container.forget(child.pid.unsigned_abs());
+                Err(error)
+            }
+        }
+    }
+
     /// Ends it, whether it runs or is only on its way. Returns when it is
     /// certain to end.
     pub async fn end(&self) {
@@ -204,26 +226,13 @@ impl Maker {
         let (child, link) = self.spawn(&plan, &streams, &birth)?;
         drop(init);
         let ready = async {
-            let process = ProcessId::of(child.pid).ok();
-            container
-                .state_dir
-                .change(|record| record.processes.extend(process))?;
+            container.remember(&child)?;
             self.converse_with(container, &plan, &child, &link, abandoned)
                 .await?;
             streams.handed_over()
         };
-        match ready.await {
-            Ok(streams) => {
-                exec.process.spawned(child, link.into_inner(), streams);
-                Ok(())
-            }
-            Err(error) => {
-                // Whatever it says, nobody will read it any more.
-                let _ = reap(&child).await;
-                container.forget(child.pid.unsigned_abs());
-                Err(error)
-            }
-        }
+        let made = ready.await;
+        exec.take(container, child, link, made).await
     }
 
     async fn converse_with(
@@ -284,16 +293,10 @@ impl Maker {
         let streams = GuestStreams::open(&exec.process.streams, size)?;
         let (child, link) = self.beside(container, &order, &streams)?;
         let ready = async {
-            let process = ProcessId::of(child.pid).ok();
-            container
-                .state_dir
-                .change(|record| record.processes.extend(process))?;
+            container.remember(&child)?;
             let answer = abandoned.or(receive::<FromHelper>(&link)).await;
             match answer.ok_or_else(given_up)? {
-                Ok(Some((FromHelper::Ready { .. }, Some(master)))) => {
-                    streams.handed_over_to(master)
-                }
-                Ok(Some((FromHelper::Ready { .. }, None))) => streams.handed_over(),
+                Ok(Some((FromHelper::Ready { .. }, terminal))) => streams.handed_over_to(terminal),
                 Ok(Some((FromHelper::Failed { message }, _))) => Err(ServiceError::Setup(message)),
                 Ok(None) => Err(ServiceError::Setup(
                     "the process ended without a word".into(),
@@ -301,17 +304,8 @@ impl Maker {
                 Err(error) => Err(ServiceError::Setup(format!("the process: {error}"))),
             }
         };
-        match ready.await {
-            Ok(streams) => {
-                exec.process.spawned(child, link.into_inner(), streams);
-                Ok(())
-            }
-            Err(error) => {
-                let _ = reap(&child).await;
-                container.forget(child.pid.unsigned_abs());
-                Err(error)
-            }
-        }
+        let made = ready.await;
+        exec.take(container, child, link, made).await
     }
 }
 

@@ -100,10 +100,7 @@ impl Maker {
             }
         };
         let made = child(pid).and_then(|child| {
-            let streams = match terminal {
-                Some(master) => streams.handed_over_to(master)?,
-                None => streams.handed_over()?,
-            };
+            let streams = streams.handed_over_to(terminal)?;
             launch
                 .state
                 .change(|record| record.processes = ProcessId::of(pid).into_iter().collect())?;
@@ -181,9 +178,7 @@ impl Maker {
         helper: &Helper<'_, T>,
     ) -> Result<(Child, AsyncFd<Link>), ServiceError> {
         let order = memory_file::sealed_json("order", helper.order).map_err(failed)?;
-        let (here, there) = Link::pair().map_err(failed)?;
-        here.set_nonblocking().map_err(failed)?;
-        let here = ready::of(here).map_err(failed)?;
+        let (here, there) = ready::link().map_err(failed)?;
         let null = File::options()
             .read(true)
             .write(true)

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use tokio::io::unix::AsyncFd;
+use trireme_container::link::Link;
 
 /// A descriptor that can be waited for.
 ///
@@ -16,10 +17,22 @@ pub(super) fn of<T: AsFd + AsRawFd + Owner>(owner: T) -> io::Result<AsyncFd<T>> 
     Ok(unsafe { AsyncFd::register(owner) }?)
 }
 
+/// A new link: the server's end, which can be waited for, and that of a process to
+/// spawn.
+///
+/// # Errors
+///
+/// When the kernel has no socket to give.
+pub(super) fn link() -> io::Result<(AsyncFd<Link>, Link)> {
+    let (here, there) = Link::pair()?;
+    here.set_nonblocking()?;
+    Ok((of(here)?, there))
+}
+
 /// Types that keep one descriptor open, always the same.
 pub(super) trait Owner {}
 
 impl Owner for std::os::fd::OwnedFd {}
 impl Owner for std::fs::File {}
 impl Owner for std::os::fd::BorrowedFd<'_> {}
-impl Owner for trireme_container::link::Link {}
+impl Owner for Link {}

@@ -83,9 +83,7 @@ impl Maker {
             look: birth.look,
         };
         let order = memory_file::sealed_json("plan", &order).map_err(failed)?;
-        let (here, there) = Link::pair().map_err(failed)?;
-        here.set_nonblocking().map_err(failed)?;
-        let here = ready::of(here).map_err(failed)?;
+        let (here, there) = ready::link().map_err(failed)?;
         let cgroup = birth.cgroup.clone_into()?;
         let child = Spawn {
             executor: &self.executor,

@@ -87,16 +87,16 @@ impl GuestStreams {
         }
     }
 
-    /// The same, for a terminal that the container has made in its own tree.
-    pub fn handed_over_to(self, master: OwnedFd) -> Result<ServerStreams, ServiceError> {
-        match self {
-            GuestStreams::Plain(_) => self.handed_over(),
-            GuestStreams::Terminal { client, size, .. } => {
+    /// The same, where the container may have made a terminal in its own tree.
+    pub fn handed_over_to(self, master: Option<OwnedFd>) -> Result<ServerStreams, ServiceError> {
+        match (self, master) {
+            (GuestStreams::Terminal { client, size, .. }, Some(master)) => {
                 if let Some(size) = size {
                     stdio::resize(master.as_fd(), size)?;
                 }
                 terminal(master, client)
             }
+            (streams, _) => streams.handed_over(),
         }
     }
 }
