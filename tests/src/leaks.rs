@@ -88,7 +88,7 @@ impl Snapshot {
         found.add_network_namespaces(&processes);
         found.add_sockets(init.pid)?;
         for hierarchy in cgroup::hierarchies()? {
-            found.add_cgroups(&hierarchy.folder(host.name()))?;
+            found.add_cgroups(&hierarchy.folder(&host.cgroup()?))?;
         }
         for folder in STATE {
             found.add_files(&root, Path::new(folder))?;

@@ -1,8 +1,9 @@
 //! The cgroups of a host: one folder of its own in every hierarchy of the machine.
 //!
 //! The host's processes start in that folder and in a cgroup namespace rooted there
-//! (cgroup_namespaces(7)), so what its containerd takes for the root is `trireme-tests/NAME` of
-//! the machine: two hosts cannot meet, and what is left below it belongs to this host alone.
+//! (cgroup_namespaces(7)), so what its containerd takes for the root is
+//! `trireme-tests/NAME-CACHE` of the machine: two hosts cannot meet, and what is left below it
+//! belongs to this host alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,9 +27,9 @@ pub struct Hierarchy {
 }
 
 impl Hierarchy {
-    /// The folder of a host in this hierarchy, as the machine sees it.
-    pub fn folder(&self, instance: &str) -> PathBuf {
-        self.path.join(PARENT).join(instance)
+    /// The folder of a host's cgroups, by their name, in this hierarchy, as the machine sees it.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.path.join(PARENT).join(name)
     }
 
     /// The type to mount it as.
@@ -75,9 +76,9 @@ fn parse(line: &str) -> Option<Hierarchy> {
 }
 
 /// Makes the folders of a host.
-pub fn create(instance: &str) -> Result<()> {
+pub fn create(host: &str) -> Result<()> {
     for hierarchy in hierarchies()? {
-        let folder = hierarchy.folder(instance);
+        let folder = hierarchy.folder(host);
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         // A cpuset without cpus and memory nodes takes no process (cpuset(7)).
         for name in ["cpuset.cpus", "cpuset.mems"] {
@@ -103,14 +104,14 @@ fn inherit(root: &Path, folder: &Path, name: &str) -> Result<()> {
 ///
 /// On version 1 it is the thread that moves (`tasks`), which spares the kernel's global lock that
 /// a move of a whole process waits for.
-pub fn join(instance: &str) -> Result<()> {
+pub fn join(host: &str) -> Result<()> {
     for hierarchy in hierarchies()? {
         let name = if hierarchy.unified {
             "cgroup.procs"
         } else {
             "tasks"
         };
-        let file = hierarchy.folder(instance).join(name);
+        let file = hierarchy.folder(host).join(name);
         fs::write(&file, "0").with_context(|| format!("join {}", file.display()))?;
     }
     Ok(())
@@ -118,10 +119,10 @@ pub fn join(instance: &str) -> Result<()> {
 
 /// Removes the folders of a host and all below them. The kernel lets go of a cgroup some time
 /// after its last process, so this is tried until the limit.
-pub fn remove(instance: &str, limit: Duration) -> Result<()> {
+pub fn remove(host: &str, limit: Duration) -> Result<()> {
     let deadline = Instant::now() + limit;
     for hierarchy in hierarchies()? {
-        let folder = hierarchy.folder(instance);
+        let folder = hierarchy.folder(host);
         while let Err(error) = remove_tree(&folder) {
             if Instant::now() > deadline {
                 return Err(error).with_context(|| format!("remove {}", folder.display()));

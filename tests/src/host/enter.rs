@@ -113,7 +113,7 @@ fn join(instance: &Instance) -> Result<()> {
     if !init.is_alive() {
         bail!("host {instance} has ended");
     }
-    cgroup::join(instance.name())?;
+    cgroup::join(&instance.cgroup()?)?;
     for (file, kind) in namespaces {
         setns(file, kind).with_context(|| format!("enter {kind:?} of host {instance}"))?;
     }

@@ -114,7 +114,7 @@ fn take_down(instance: &Instance) -> Result<()> {
 
 /// Removes what a host that has ended left behind. Its mounts went with its mount namespace.
 fn clear(instance: &Instance) -> Result<()> {
-    cgroup::remove(instance.name(), END_LIMIT)?;
+    cgroup::remove(&instance.cgroup()?, END_LIMIT)?;
     let state = instance.state()?;
     match fs::remove_dir_all(&state) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

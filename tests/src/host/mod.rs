@@ -22,6 +22,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use sha2::{Digest, Sha256};
 
 use self::packages::GoTools;
 use self::roots::Release;
@@ -197,6 +198,15 @@ impl Instance {
     /// The folder that holds its files: logs, pids, and what is mounted at its private folders.
     pub fn state(&self) -> Result<PathBuf> {
         Ok(all_states()?.join(&self.name))
+    }
+
+    /// The name of its cgroups on the machine: its own, and that of the checkout's cache, so that
+    /// hosts of two caches do not meet.
+    pub fn cgroup(&self) -> Result<String> {
+        let states = all_states()?;
+        let digest = Sha256::digest(states.as_os_str().as_encoded_bytes());
+        let [a, b, c, d] = [digest[0], digest[1], digest[2], digest[3]];
+        Ok(format!("{}-{a:02x}{b:02x}{c:02x}{d:02x}", self.name))
     }
 
     /// The folders that come first on PATH in it.

@@ -54,8 +54,8 @@ pub fn start(instance: &Instance) -> Result<()> {
 /// Makes the namespaces of a host and starts its pid 1 in them.
 pub fn supervise(instance: &Instance) -> Result<()> {
     nix::unistd::setsid().context("leave the session of the caller")?;
-    cgroup::create(instance.name())?;
-    cgroup::join(instance.name())?;
+    cgroup::create(&instance.cgroup()?)?;
+    cgroup::join(&instance.cgroup()?)?;
     let namespaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNET
