@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::host::daemon::{Status, root_of};
-use crate::host::{Instance, cgroup, containerd, docker, life};
+use crate::host::{Instance, cgroup, life};
 
 /// Folders of the host in which everything that comes with a container must go with it.
 const STATE: [&str; 5] = [
@@ -192,7 +192,7 @@ pub fn wait_until_clean(host: &Instance, before: &Snapshot, limit: Duration) -> 
 /// The pids of the host's daemons that run.
 fn daemons(host: &Instance) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
-    for daemon in [&containerd::DAEMON, &docker::DAEMON] {
+    for daemon in host.kind.daemons() {
         if let Status::Running(known) = daemon.status(host)? {
             pids.push(known.pid);
         }

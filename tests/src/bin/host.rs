@@ -7,7 +7,7 @@ use clap::Parser;
 use rustix::process::Signal;
 use trireme_tests::host::daemon::{Daemon, Status};
 use trireme_tests::host::life::{self, Build};
-use trireme_tests::host::{Instance, KINDS, containerd, docker, enter, namespace};
+use trireme_tests::host::{Instance, KINDS, enter, namespace};
 
 /// Runs COMMAND in a test host that has this build installed and its daemons running.
 ///
@@ -128,14 +128,15 @@ fn status(instance: &Instance) -> Result<u8> {
         println!("{instance}: down");
         return Ok(1);
     };
-    let mut daemons = vec![daemon(instance, &containerd::DAEMON)?];
-    if instance.kind.docker {
-        daemons.push(daemon(instance, &docker::DAEMON)?);
-    }
+    let daemons = instance.kind.daemons();
+    let daemons: Result<Vec<_>> = daemons
+        .into_iter()
+        .map(|one| daemon(instance, one))
+        .collect();
     println!(
         "{instance}: up (pid {}), {}, logs in {}",
         init.pid,
-        daemons.join(", "),
+        daemons?.join(", "),
         instance.state()?.display()
     );
     Ok(0)

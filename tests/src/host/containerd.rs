@@ -3,26 +3,26 @@
 use anyhow::Result;
 
 use super::Instance;
-use super::daemon::{Daemon, root_of, write};
+use super::daemon::{Daemon, Ready, root_of, write};
 
 /// containerd of every host; its log is at level debug.
 pub const DAEMON: Daemon = Daemon {
     name: "containerd",
     command: &["containerd", "--log-level", "debug"],
-    sockets: &[
+    ready: Ready::Sockets(&[
         "run/containerd/containerd.sock",
         "run/containerd/containerd.sock.ttrpc",
-    ],
+    ]),
+    configure,
 };
 /// The example of a network for `ctr run --cni` and Kubernetes.
 const NETWORK: &str = include_str!("../../hosts/bridge.conflist");
 
-/// Writes its configuration and starts it.
-pub fn start(instance: &Instance) -> Result<()> {
+fn configure(instance: &Instance) -> Result<()> {
     let etc = root_of(instance)?.join("etc");
     write(&etc.join("containerd/config.toml"), instance.kind.config)?;
     if instance.kind.cri {
         write(&etc.join("cni/net.d/10-bridge.conflist"), NETWORK)?;
     }
-    DAEMON.start(instance)
+    Ok(())
 }

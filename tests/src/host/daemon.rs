@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use super::Instance;
 use crate::process::Known;
 
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// A program that serves in a host.
@@ -22,8 +22,21 @@ pub struct Daemon {
     pub name: &'static str,
     /// The command.
     pub command: &'static [&'static str],
-    /// The sockets, below the host's root, on which it listens once it is ready.
-    pub sockets: &'static [&'static str],
+    /// How to see that it is ready.
+    pub ready: Ready,
+    /// Writes its configuration, before it is started.
+    pub configure: fn(&Instance) -> Result<()>,
+}
+
+/// What is so once a daemon is ready.
+#[derive(Debug)]
+pub enum Ready {
+    /// It listens on these sockets, below the host's root.
+    Sockets(&'static [&'static str]),
+    /// It listens on this port of TCP over IPv4.
+    Port(u16),
+    /// A command in the host succeeds.
+    Command(&'static [&'static str]),
 }
 
 /// What a daemon of a host does.
@@ -49,18 +62,21 @@ impl Daemon {
         })
     }
 
-    /// Starts it and waits until it answers.
+    /// Configures it, starts it and waits until it is ready.
     pub fn start(&self, instance: &Instance) -> Result<()> {
+        (self.configure)(instance)?;
         remove_if_there(&self.stopped_file(instance)?)?;
         let root = root_of(instance)?;
-        for socket in self.sockets {
-            // Left behind by one that was killed; its successor would be taken for ready.
-            remove_if_there(&root.join(socket))?;
+        if let Ready::Sockets(sockets) = self.ready {
+            for socket in sockets {
+                // Left behind by one that was killed; its successor would be taken for ready.
+                remove_if_there(&root.join(socket))?;
+            }
         }
         let log_before = fs::metadata(self.log(instance)?).map_or(0, |meta| meta.len());
         let known = self.spawn(instance)?;
         known.save(&self.pid_file(instance)?)?;
-        self.wait_until_it_answers(&root, known)
+        self.wait_until_ready(instance, &root, known)
             .with_context(|| format!("its log ends so:\n{}", self.tail(instance, log_before, 15)))
     }
 
@@ -101,21 +117,40 @@ impl Daemon {
         }
     }
 
-    fn wait_until_it_answers(&self, root: &Path, known: Known) -> Result<()> {
+    fn wait_until_ready(&self, instance: &Instance, root: &Path, known: Known) -> Result<()> {
         let deadline = Instant::now() + START_LIMIT;
-        for socket in self.sockets {
-            while UnixStream::connect(root.join(socket)).is_err() {
-                if !known.is_alive() {
-                    bail!("{} ended at once", self.name);
-                }
-                if Instant::now() > deadline {
-                    bail!(
-                        "{} does not listen on /{socket} after {START_LIMIT:?}",
-                        self.name
-                    );
-                }
-                std::thread::sleep(Duration::from_millis(5));
+        match self.ready {
+            Ready::Sockets(sockets) => sockets.iter().try_for_each(|socket| {
+                let listens = || Ok(UnixStream::connect(root.join(socket)).is_ok());
+                self.wait_until(known, deadline, &format!("listen on /{socket}"), listens)
+            }),
+            Ready::Port(port) => {
+                let listens = || listens_on(instance, port);
+                self.wait_until(known, deadline, &format!("listen on port {port}"), listens)
             }
+            Ready::Command(words) => {
+                let succeeds = || Ok(in_host(instance, words)?.status.success());
+                let what = format!("make `{}` succeed", words.join(" "));
+                self.wait_until(known, deadline, &what, succeeds)
+            }
+        }
+    }
+
+    fn wait_until(
+        &self,
+        known: Known,
+        deadline: Instant,
+        what: &str,
+        is_so: impl Fn() -> Result<bool>,
+    ) -> Result<()> {
+        while !is_so()? {
+            if !known.is_alive() {
+                bail!("{} ended at once", self.name);
+            }
+            if Instant::now() > deadline {
+                bail!("{} does not {what} after {START_LIMIT:?}", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
     }
@@ -140,9 +175,34 @@ impl Daemon {
 
 /// The root folder of a host as it is reached from the machine.
 pub fn root_of(instance: &Instance) -> Result<PathBuf> {
-    let init = Known::load(&instance.state()?.join(super::namespace::PID_FILE))?
-        .context("the host is not up")?;
+    let init = init_of(instance)?;
     Ok(PathBuf::from(format!("/proc/{}/root", init.pid)))
+}
+
+fn init_of(instance: &Instance) -> Result<Known> {
+    Known::load(&instance.state()?.join(super::namespace::PID_FILE))?.context("the host is not up")
+}
+
+/// Runs a command in a host to its end, with nothing on stdin.
+pub fn in_host(instance: &Instance, words: &[&str]) -> Result<Output> {
+    Command::new("/proc/self/exe")
+        .args(["internal-enter", instance.name()])
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("run {} in the host", words[0]))
+}
+
+/// Whether a program of the host listens on a port; see proc_pid_net(5) on `tcp`.
+fn listens_on(instance: &Instance, port: u16) -> Result<bool> {
+    const LISTENS: &str = "0A";
+    let file = format!("/proc/{}/net/tcp", init_of(instance)?.pid);
+    let text = fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
+    let port = format!(":{port:04X}");
+    Ok(text.lines().skip(1).any(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        matches!(words[..], [_, local, _, LISTENS, ..] if local.ends_with(&port))
+    }))
 }
 
 /// Writes a file of a host's, with the folders that it is in.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::Instance;
-use super::daemon::{Daemon, root_of, write};
+use super::daemon::{Daemon, Ready, root_of, write};
 
 /// Docker's daemon; its log is at level debug.
 pub const DAEMON: Daemon = Daemon {
@@ -13,12 +13,11 @@ pub const DAEMON: Daemon = Daemon {
         "--debug",
         "--containerd=/run/containerd/containerd.sock",
     ],
-    sockets: &["run/docker.sock"],
+    ready: Ready::Sockets(&["run/docker.sock"]),
+    configure,
 };
 const CONFIG: &str = include_str!("../../hosts/docker.json");
 
-/// Writes its configuration and starts it.
-pub fn start(instance: &Instance) -> Result<()> {
-    write(&root_of(instance)?.join("etc/docker/daemon.json"), CONFIG)?;
-    DAEMON.start(instance)
+fn configure(instance: &Instance) -> Result<()> {
+    write(&root_of(instance)?.join("etc/docker/daemon.json"), CONFIG)
 }

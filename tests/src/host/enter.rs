@@ -15,7 +15,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::namespace::PID_FILE;
-use super::{Instance, cgroup};
+use super::{Instance, cgroup, kubernetes};
 use crate::process::Known;
 
 /// Signals that end this program and are meant for the command.
@@ -92,6 +92,9 @@ fn prepare(instance: &Instance, command: &[String]) -> Result<Command> {
         .env("TRIREME_TEST_HOST", instance.name())
         // ctr would say at each call that cgroup v1 is deprecated.
         .env("CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS", "true");
+    if instance.kind.kubernetes {
+        prepared.envs(kubernetes::ENVIRONMENT);
+    }
     Ok(prepared)
 }
 

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::Instance;
+use super::daemon::in_host;
 use crate::paths;
 
 /// The file in a host's state that names the build of the images it has.
@@ -97,13 +98,8 @@ fn name_the_pause_image(instance: &Instance) -> Result<()> {
 
 /// Runs a command on an image in the host.
 fn run(instance: &Instance, image: &Path, words: &[&str]) -> Result<()> {
-    let output = Command::new("/proc/self/exe")
-        .args(["internal-enter", instance.name()])
-        .args(words)
-        .arg(image)
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("run {} in the host", words[0]))?;
+    let image_word = image.to_str().context("an image's path is not UTF-8")?;
+    let output = in_host(instance, &[words, &[image_word]].concat())?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         bail!(

@@ -9,13 +9,12 @@ use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 use rustix::process::Signal;
 
-use super::daemon::{Daemon, Status};
+use super::daemon::Status;
 use super::mounts::BIN_FOLDER;
 use super::namespace::PID_FILE;
 use super::packages::GoTools;
 use super::{
-    Instance, Root, all_states, cgroup, containerd, docker, images, install, namespace, packages,
-    roots,
+    Instance, Root, all_states, cgroup, containerd, images, install, namespace, packages, roots,
 };
 use crate::process::Known;
 
@@ -45,25 +44,17 @@ pub fn ensure_up(instance: &Instance, build: Build) -> Result<()> {
         });
     }
     install_build(instance, build)?;
-    if containerd::DAEMON.status(instance)? == Status::Ended {
-        say_that_it_ended(&containerd::DAEMON, instance);
-        containerd::start(instance)?;
-    }
-    if instance.kind.docker && docker::DAEMON.status(instance)? == Status::Ended {
-        say_that_it_ended(&docker::DAEMON, instance);
-        docker::start(instance)?;
+    for daemon in instance.kind.daemons() {
+        if daemon.status(instance)? == Status::Ended {
+            let name = daemon.name;
+            eprintln!("host: {name} of {instance} had ended; starting it again");
+            daemon.start(instance)?;
+        }
     }
     match containerd::DAEMON.status(instance)? {
         Status::Running(_) => images::refresh(instance),
         _ => Ok(()),
     }
-}
-
-fn say_that_it_ended(daemon: &Daemon, instance: &Instance) {
-    eprintln!(
-        "host: {} of {instance} had ended; starting it again",
-        daemon.name
-    );
 }
 
 fn install_build(instance: &Instance, build: Build) -> Result<()> {
@@ -87,9 +78,8 @@ fn install_packages(instance: &Instance) -> Result<()> {
 
 fn bring_up(instance: &Instance) -> Result<()> {
     namespace::start(instance)?;
-    containerd::start(instance)?;
-    if instance.kind.docker {
-        docker::start(instance)?;
+    for daemon in instance.kind.daemons() {
+        daemon.start(instance)?;
     }
     images::refresh(instance)
 }
@@ -128,7 +118,7 @@ fn clear(instance: &Instance) -> Result<()> {
 pub fn restart_containerd(instance: &Instance, signal: Signal) -> Result<()> {
     let _lock = lock(instance)?;
     containerd::DAEMON.stop(instance, signal)?;
-    containerd::start(instance)
+    containerd::DAEMON.start(instance)
 }
 
 /// Ends containerd of a host until [`start_containerd`].
@@ -140,7 +130,7 @@ pub fn stop_containerd(instance: &Instance, signal: Signal) -> Result<()> {
 /// Starts containerd of a host again.
 pub fn start_containerd(instance: &Instance) -> Result<()> {
     let _lock = lock(instance)?;
-    containerd::start(instance)
+    containerd::DAEMON.start(instance)
 }
 
 /// The pid 1 of a host that is up.

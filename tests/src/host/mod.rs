@@ -12,6 +12,7 @@ pub mod docker;
 pub mod enter;
 pub mod images;
 pub mod install;
+pub mod kubernetes;
 pub mod life;
 pub mod mounts;
 pub mod namespace;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use sha2::{Digest, Sha256};
 
+use self::daemon::Daemon;
 use self::packages::GoTools;
 use self::roots::Release;
 use crate::paths;
@@ -47,10 +49,12 @@ pub struct Kind {
     pub config: &'static str,
     /// Whether that has the part that Kubernetes talks to.
     pub cri: bool,
+    /// Whether it is a cluster of one node.
+    pub kubernetes: bool,
 }
 
 impl Kind {
-    /// The programs that it has of `tests/tools`.
+    /// The programs that it has of the modules in `tests/tools`.
     pub fn go_tools(&self) -> Vec<&'static GoTools> {
         let mut tools = Vec::new();
         if self.containerd == Source::Go {
@@ -59,7 +63,22 @@ impl Kind {
         if self.cri {
             tools.push(&packages::CRICTL);
         }
+        if self.kubernetes {
+            tools.push(&packages::KUBERNETES);
+        }
         tools
+    }
+
+    /// Its daemons, in the order in which they are started.
+    pub fn daemons(&self) -> Vec<&'static Daemon> {
+        let mut daemons = vec![&containerd::DAEMON];
+        if self.docker {
+            daemons.push(&docker::DAEMON);
+        }
+        if self.kubernetes {
+            daemons.extend(&kubernetes::DAEMONS);
+        }
+        daemons
     }
 }
 
@@ -113,6 +132,7 @@ pub const KINDS: &[Kind] = &[
         import: &[],
         config: include_str!("../../hosts/bookworm.toml"),
         cri: false,
+        kubernetes: false,
     },
     Kind {
         name: "containerd-2.3",
@@ -123,6 +143,7 @@ pub const KINDS: &[Kind] = &[
         import: IMPORT_LOCALLY,
         config: include_str!("../../hosts/containerd-2.3.toml"),
         cri: false,
+        kubernetes: false,
     },
     Kind {
         name: "trixie",
@@ -133,6 +154,7 @@ pub const KINDS: &[Kind] = &[
         import: &["--local"],
         config: CONFIG_V2,
         cri: true,
+        kubernetes: false,
     },
     Kind {
         name: "forky",
@@ -143,6 +165,7 @@ pub const KINDS: &[Kind] = &[
         import: IMPORT_LOCALLY,
         config: CONFIG_V3,
         cri: true,
+        kubernetes: false,
     },
     Kind {
         name: "forky-2.3",
@@ -153,12 +176,26 @@ pub const KINDS: &[Kind] = &[
         import: IMPORT_LOCALLY,
         config: CONFIG_OF_GO,
         cri: true,
+        kubernetes: false,
+    },
+    Kind {
+        name: "kube",
+        root: Root::Machine,
+        containerd: Source::Go,
+        docker: false,
+        packages: kubernetes::PACKAGES,
+        import: IMPORT_LOCALLY,
+        config: CONFIG_OF_GO,
+        cri: true,
+        kubernetes: true,
     },
 ];
 
 /// The kinds of hosts that tests run on: every version of containerd once.
 pub fn one_for_each_containerd() -> impl Iterator<Item = &'static Kind> {
-    KINDS.iter().filter(|kind| kind.name != "forky-2.3")
+    KINDS
+        .iter()
+        .filter(|kind| !["forky-2.3", "kube"].contains(&kind.name))
 }
 
 /// One host: a kind, and a suffix that tells private instances of a kind apart (`KIND@SUFFIX`).

@@ -12,15 +12,22 @@ use nix::fcntl::Flock;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::cgroup::{self, Hierarchy};
+use super::daemon::write;
 use super::roots::{self, Release};
-use super::{Instance, Root, install};
+use super::{Instance, Root, install, kubernetes};
 use crate::paths;
 
 /// The folders that a host over this machine has to itself: what is written there stays in its
 /// state folder.
 const PRIVATE: [&str; 3] = ["etc", "opt", "var"];
-/// The folders of daemons that must not lie on an overlay, since overlays are made of them.
-const PLAIN: [&str; 3] = ["var/lib/containerd", "var/lib/docker", "var/lib/trireme"];
+/// The folders of daemons that must not lie on an overlay, since overlays are made of them, or
+/// since the free space is asked of them.
+const PLAIN: [&str; 4] = [
+    "var/lib/containerd",
+    "var/lib/docker",
+    "var/lib/kubelet",
+    "var/lib/trireme",
+];
 /// The folder in a host's state that is mounted at [`install::FOLDER`].
 pub const BIN_FOLDER: &str = "bin";
 
@@ -45,6 +52,9 @@ pub fn lay_out(instance: &Instance) -> Result<Held> {
     fs::create_dir_all("/run/lock")?;
     mount_new("proc", Path::new("/proc"), "")?;
     mount_cgroups(&hierarchies)?;
+    if instance.kind.kubernetes {
+        keep_settings(&kubernetes::SETTINGS)?;
+    }
     Ok(held)
 }
 
@@ -136,6 +146,24 @@ fn mount_new(fstype: &str, target: &Path, options: &str) -> Result<()> {
         Some(options),
     )
     .with_context(|| format!("mount {fstype} at {}", target.display()))
+}
+
+/// Puts files of the host's own over settings of the kernel, which it shares with the machine.
+fn keep_settings(settings: &[(&str, &str)]) -> Result<()> {
+    for (setting, value) in settings {
+        let own = Path::new("/run/sysctl").join(setting);
+        write(&own, value)?;
+        let place = Path::new("/proc/sys").join(setting);
+        mount(
+            Some(&own),
+            &place,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .with_context(|| format!("bind a file to {}", place.display()))?;
+    }
+    Ok(())
 }
 
 /// The same hierarchies at the same places, each from the root of the host's cgroup namespace.

@@ -1,4 +1,5 @@
-//! The programs a host needs: Debian packages, and Go programs built from `tests/tools`.
+//! The programs a host needs: Debian packages, and Go programs built from the modules in
+//! `tests/tools`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,42 +53,72 @@ fn apt_get(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Programs of one Go module that `tests/tools` requires.
+/// Programs that a Go module of the tests pins.
 #[derive(Debug)]
 pub struct GoTools {
     /// The name of their folder.
     name: &'static str,
+    /// The folder, in the checkout, of the module that pins them.
+    pinned_in: &'static str,
+    /// The required module whose version is theirs.
     module: &'static str,
-    /// The variable, in the module, that holds the version they tell.
+    /// The variable that holds the version they tell.
     version: &'static str,
-    commands: &'static [&'static str],
+    packages: &'static [&'static str],
+    /// How long building them takes.
+    time: &'static str,
 }
 
 /// containerd with its client and its runc shim.
 pub const CONTAINERD: GoTools = GoTools {
     name: "containerd",
+    pinned_in: "tests/tools",
     module: "github.com/containerd/containerd/v2",
-    version: "version.Version",
-    commands: &["containerd", "containerd-shim-runc-v2", "ctr"],
+    version: "github.com/containerd/containerd/v2/version.Version",
+    packages: &[
+        "github.com/containerd/containerd/v2/cmd/containerd",
+        "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+        "github.com/containerd/containerd/v2/cmd/ctr",
+    ],
+    time: "about a minute",
 };
 
 /// The client of containerd's part for Kubernetes.
 pub const CRICTL: GoTools = GoTools {
     name: "crictl",
+    pinned_in: "tests/tools",
     module: "sigs.k8s.io/cri-tools",
-    version: "pkg/version.Version",
-    commands: &["crictl"],
+    version: "sigs.k8s.io/cri-tools/pkg/version.Version",
+    packages: &["sigs.k8s.io/cri-tools/cmd/crictl"],
+    time: "about a minute",
 };
 
-fn go_mod() -> PathBuf {
-    paths::checkout().join("tests/tools/go.mod")
-}
+/// Kubernetes: its control plane with etcd, its node agent, its client.
+pub const KUBERNETES: GoTools = GoTools {
+    name: "kubernetes",
+    pinned_in: "tests/tools/kubernetes",
+    module: "k8s.io/kubernetes",
+    version: "k8s.io/component-base/version.gitVersion",
+    packages: &[
+        "k8s.io/kubernetes/cmd/kube-apiserver",
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+        "k8s.io/kubernetes/cmd/kube-scheduler",
+        "k8s.io/kubernetes/cmd/kubectl",
+        "k8s.io/kubernetes/cmd/kubelet",
+        "trireme/tests/tools/kubernetes/etcd",
+    ],
+    time: "about five minutes",
+};
 
 impl GoTools {
     /// Where the programs of the pinned version are.
     pub fn folder(&self) -> Result<PathBuf> {
-        let name = format!("{}-{}", self.name, self.pinned(&go_mod())?);
+        let name = format!("{}-{}", self.name, self.pinned(&self.go_mod())?);
         Ok(paths::cache()?.join("gotools").join(name))
+    }
+
+    fn go_mod(&self) -> PathBuf {
+        paths::checkout().join(self.pinned_in).join("go.mod")
     }
 
     fn pinned(&self, file: &Path) -> Result<String> {
@@ -110,10 +141,11 @@ impl GoTools {
         if folder.exists() {
             return Ok(());
         }
-        let module = self.module;
         eprintln!(
-            "host: building {module} into {} (about a minute)",
-            folder.display()
+            "host: building {} into {} ({})",
+            self.module,
+            folder.display(),
+            self.time
         );
         let parent = folder
             .parent()
@@ -133,18 +165,14 @@ impl GoTools {
 
     fn build(&self, folder: &Path) -> Result<()> {
         let module = self.module;
-        let version = format!("{module}/{}={}", self.version, self.pinned(&go_mod())?);
+        let version = format!("{}={}", self.version, self.pinned(&self.go_mod())?);
         let status = Command::new("go")
-            .current_dir(paths::checkout().join("tests/tools"))
+            .current_dir(paths::checkout().join(self.pinned_in))
             .args(["build", "-trimpath", "-ldflags"])
             .arg(format!("-s -w -X {version}"))
             .arg("-o")
             .arg(format!("{}/", folder.display()))
-            .args(
-                self.commands
-                    .iter()
-                    .map(|name| format!("{module}/cmd/{name}")),
-            )
+            .args(self.packages)
             .status()
             .with_context(|| {
                 format!("run go: {module} is built from source; install Go 1.26.3 or later")
@@ -180,8 +208,8 @@ mod tests {
 
     #[test]
     fn the_checkout_pins_versions() {
-        for tools in [&CONTAINERD, &CRICTL] {
-            let version = tools.pinned(&go_mod()).unwrap();
+        for tools in [&CONTAINERD, &CRICTL, &KUBERNETES] {
+            let version = tools.pinned(&tools.go_mod()).unwrap();
             assert!(version.starts_with('v'), "{}: {version}", tools.name);
         }
     }

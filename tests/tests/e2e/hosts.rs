@@ -193,6 +193,9 @@ impl Hosts {
 
     /// Whether a host has what a case needs.
     pub fn has(&self, index: usize, needs: Needs) -> bool {
+        if self.kind_of(index).kubernetes {
+            return false;
+        }
         match needs {
             Needs::Nothing => true,
             Needs::Docker => self.kind_of(index).docker,
