@@ -1,19 +1,20 @@
 //! What a host still holds after a test: processes, mounts, cgroups, sockets, namespaces, files.
 //!
 //! All is read from the machine's side, through `/proc/PID/root` of the host's pid 1, so that
-//! looking leaves no trace in the host.
+//! looking leaves no trace in the host. An emulated machine looks at itself.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use crate::host::daemon::{Status, root_of};
-use crate::host::{Instance, cgroup, life};
+use crate::host::{Instance, cgroup, emulated, life};
 
 /// Folders of the host in which everything that comes with a container must go with it.
 const STATE: [&str; 5] = [
@@ -50,6 +51,18 @@ pub enum Kind {
     File,
 }
 
+impl Kind {
+    const ALL: [Self; 7] = [
+        Self::Process,
+        Self::Mount,
+        Self::Cgroup,
+        Self::Socket,
+        Self::NetworkNamespace,
+        Self::Fifo,
+        Self::File,
+    ];
+}
+
 /// One thing that was not there before.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Leak {
@@ -72,6 +85,11 @@ pub struct Snapshot(BTreeSet<Leak>);
 impl Snapshot {
     /// Looks at a host that is up.
     pub fn take(host: &Instance) -> Result<Self> {
+        if host.is_emulated() {
+            let program = emulated::program();
+            let said = emulated::client::output(host, &[&program, "internal-snapshot"], b"")?;
+            return said.parse();
+        }
         let init = life::init(host)?.with_context(|| format!("host {host} is not up"))?;
         let root = root_of(host)?;
         let mut found = Self::default();
@@ -92,6 +110,29 @@ impl Snapshot {
         }
         for folder in STATE {
             found.add_files(&root, Path::new(folder))?;
+        }
+        Ok(found)
+    }
+
+    /// Looks at the machine that this program is on, which has systemd and nothing else to do than
+    /// to be a host.
+    pub fn of_this_machine() -> Result<Self> {
+        let mut found = Self::default();
+        let mut processes = processes(1)?;
+        processes.retain(Process::comes_with_containers);
+        for process in &processes {
+            found.add(Kind::Process, process.to_string());
+        }
+        found.add_network_namespaces(&processes);
+        processes.extend(look_at(1, 1, &fs::read_link("/proc/1/ns/pid")?));
+        found.add_mounts(&processes);
+        found.add_sockets(1)?;
+        found.add_cgroups(Path::new(cgroup::ROOT))?;
+        found
+            .0
+            .retain(|leak| leak.kind != Kind::Cgroup || !is_of_a_unit(&leak.what));
+        for folder in STATE {
+            found.add_files(Path::new("/"), Path::new(folder))?;
         }
         Ok(found)
     }
@@ -171,6 +212,40 @@ impl Snapshot {
     }
 }
 
+/// Whether a cgroup is one of a unit that is no container's.
+fn is_of_a_unit(cgroup: &str) -> bool {
+    const UNITS: [&str; 4] = [".service", ".mount", ".socket", "init.scope"];
+    cgroup
+        .split('/')
+        .any(|part| UNITS.iter().any(|unit| part.ends_with(unit)))
+}
+
+impl fmt::Display for Snapshot {
+    /// A line for each thing.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|leak| writeln!(f, "{leak}"))
+    }
+}
+
+impl FromStr for Snapshot {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let leak = |line: &str| {
+            let (name, what) = line.split_once(": ")?;
+            let kind = Kind::ALL
+                .into_iter()
+                .find(|kind| format!("{kind:?}") == name)?;
+            let what = what.to_owned();
+            Some(Leak { kind, what })
+        };
+        let found = text
+            .lines()
+            .map(|line| leak(line).with_context(|| format!("`{line}`?")));
+        found.collect::<Result<_>>().map(Self)
+    }
+}
+
 /// What is there after and was not before.
 pub fn diff(before: &Snapshot, after: &Snapshot) -> Vec<Leak> {
     after.0.difference(&before.0).cloned().collect()
@@ -193,8 +268,8 @@ pub fn wait_until_clean(host: &Instance, before: &Snapshot, limit: Duration) -> 
 fn daemons(host: &Instance) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
     for daemon in host.kind.daemons() {
-        if let Status::Running(known) = daemon.status(host)? {
-            pids.push(known.pid);
+        if let Status::Running(pid) = daemon.status(host)? {
+            pids.push(pid);
         }
     }
     Ok(pids)
@@ -215,6 +290,34 @@ impl Process {
     fn namespace(&self, kind: &str) -> Option<String> {
         let link = fs::read_link(self.folder().join("ns").join(kind)).ok()?;
         Some(link.to_string_lossy().into_owned())
+    }
+}
+
+impl Process {
+    /// Whether it is one of a container, or one that containerd or Docker has started for one: no
+    /// thread of the kernel, and no other service of the machine.
+    fn comes_with_containers(&self) -> bool {
+        const THREADS: &str = "2";
+        const DAEMONS: [&str; 2] = ["containerd", "docker"];
+        let parent = status_field(self.pid, "PPid:").unwrap_or_default();
+        if self.pid == 1 || self.pid == 2 || parent.trim() == THREADS {
+            return false;
+        }
+        let cgroup = fs::read_to_string(self.folder().join("cgroup")).unwrap_or_default();
+        let unit = cgroup
+            .trim()
+            .rsplit('/')
+            .find_map(|part| part.strip_suffix(".service"));
+        match unit {
+            // The daemon itself, which systemd has started.
+            Some(unit) if DAEMONS.contains(&unit) => parent.trim() != "1" || self.is_a_shim(),
+            Some(_) => false,
+            None => true,
+        }
+    }
+
+    fn is_a_shim(&self) -> bool {
+        self.name.contains("shim")
     }
 }
 

@@ -7,7 +7,8 @@ use clap::Parser;
 use rustix::process::Signal;
 use trireme_tests::host::daemon::{Daemon, Status};
 use trireme_tests::host::life::{self, Build};
-use trireme_tests::host::{Instance, KINDS, enter, namespace};
+use trireme_tests::host::{Instance, KINDS, emulated, enter, namespace};
+use trireme_tests::leaks::Snapshot;
 
 /// Runs COMMAND in a test host that has this build installed and its daemons running.
 ///
@@ -61,12 +62,21 @@ fn main() -> ExitCode {
 
 /// The processes that a host is made of; see the library.
 fn internal(word: &str, rest: &[String]) -> Result<u8> {
+    match word {
+        "internal-agent" => return emulated::agent::main().map(|()| 0),
+        "internal-snapshot" => {
+            print!("{}", Snapshot::of_this_machine()?);
+            return Ok(0);
+        }
+        _ => {}
+    }
     let [name, rest @ ..] = rest else {
         bail!("{word} needs the name of a host");
     };
     let instance = Instance::parse(name)?;
     match (word, rest) {
         ("internal-supervise", []) => namespace::supervise(&instance)?,
+        ("internal-keeper", []) => emulated::keeper::main(&instance)?,
         ("internal-init", []) => namespace::init(&instance)?,
         ("internal-daemon", [name, command @ ..]) => enter::daemon(&instance, name, command)?,
         ("internal-enter", command) => return Ok(enter::run(&instance, command)? as u8),
@@ -144,7 +154,7 @@ fn status(instance: &Instance) -> Result<u8> {
 
 fn daemon(instance: &Instance, daemon: &Daemon) -> Result<String> {
     Ok(match daemon.status(instance)? {
-        Status::Running(known) => format!("{} runs (pid {})", daemon.name, known.pid),
+        Status::Running(pid) => format!("{} runs (pid {pid})", daemon.name),
         Status::Stopped => format!("{} was stopped", daemon.name),
         Status::Ended => format!("{} has ended", daemon.name),
     })

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::Instance;
-use super::daemon::{Daemon, Ready, root_of, write};
+use super::daemon::{Daemon, Ready};
 
 /// containerd of every host; its log is at level debug.
 pub const DAEMON: Daemon = Daemon {
@@ -19,10 +19,9 @@ pub const DAEMON: Daemon = Daemon {
 const NETWORK: &str = include_str!("../../hosts/bridge.conflist");
 
 fn configure(instance: &Instance) -> Result<()> {
-    let etc = root_of(instance)?.join("etc");
-    write(&etc.join("containerd/config.toml"), instance.kind.config)?;
+    instance.write("/etc/containerd/config.toml", instance.kind.config)?;
     if instance.kind.cri {
-        write(&etc.join("cni/net.d/10-bridge.conflist"), NETWORK)?;
+        instance.write("/etc/cni/net.d/10-bridge.conflist", NETWORK)?;
     }
     Ok(())
 }

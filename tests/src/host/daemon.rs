@@ -1,4 +1,5 @@
-//! Daemons of a host: started, waited for, ended, and found again by the next call.
+//! Daemons of a host: started, waited for, ended, and found again by the next call. Those of an
+//! emulated machine are units of its systemd.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
-use super::Instance;
+use super::{Instance, emulated::unit};
 use crate::process::Known;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -42,8 +43,8 @@ pub enum Ready {
 /// What a daemon of a host does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// It runs.
-    Running(Known),
+    /// It runs, with this pid.
+    Running(i32),
     /// It was stopped on purpose.
     Stopped,
     /// It was never started, or it ended by itself.
@@ -51,13 +52,25 @@ pub enum Status {
 }
 
 impl Daemon {
+    /// The unit that it is where systemd starts it.
+    fn unit(&self) -> String {
+        let name = match self.name {
+            "dockerd" => "docker",
+            name => name,
+        };
+        format!("{name}.service")
+    }
+
     /// Looks it up in a host.
     pub fn status(&self, instance: &Instance) -> Result<Status> {
+        if instance.is_emulated() {
+            return unit::status(instance, &self.unit());
+        }
         if self.stopped_file(instance)?.exists() {
             return Ok(Status::Stopped);
         }
         Ok(match Known::load(&self.pid_file(instance)?)? {
-            Some(known) if known.is_alive() => Status::Running(known),
+            Some(known) if known.is_alive() => Status::Running(known.pid),
             _ => Status::Ended,
         })
     }
@@ -65,6 +78,9 @@ impl Daemon {
     /// Configures it, starts it and waits until it is ready.
     pub fn start(&self, instance: &Instance) -> Result<()> {
         (self.configure)(instance)?;
+        if instance.is_emulated() {
+            return unit::start(instance, &self.unit());
+        }
         remove_if_there(&self.stopped_file(instance)?)?;
         let root = root_of(instance)?;
         if let Ready::Sockets(sockets) = self.ready {
@@ -82,6 +98,9 @@ impl Daemon {
 
     /// Ends it with a signal and keeps it down until [`Daemon::start`].
     pub fn stop(&self, instance: &Instance, signal: Signal) -> Result<()> {
+        if instance.is_emulated() {
+            return unit::stop(instance, &self.unit(), signal);
+        }
         if let Some(known) = Known::load(&self.pid_file(instance)?)? {
             fs::write(self.stopped_file(instance)?, "")?;
             known.signal(signal)?;
@@ -94,6 +113,9 @@ impl Daemon {
 
     /// The last lines of its log, none of them before byte `from`.
     pub fn tail(&self, instance: &Instance, from: u64, lines: usize) -> String {
+        if instance.is_emulated() {
+            return unit::tail(instance, &self.unit(), lines);
+        }
         let Ok(text) = self.log(instance).and_then(|path| Ok(fs::read(path)?)) else {
             return String::new();
         };

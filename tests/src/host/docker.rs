@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::Instance;
-use super::daemon::{Daemon, Ready, root_of, write};
+use super::daemon::{Daemon, Ready};
 
 /// Docker's daemon; its log is at level debug.
 pub const DAEMON: Daemon = Daemon {
@@ -19,5 +19,5 @@ pub const DAEMON: Daemon = Daemon {
 const CONFIG: &str = include_str!("../../hosts/docker.json");
 
 fn configure(instance: &Instance) -> Result<()> {
-    write(&root_of(instance)?.join("etc/docker/daemon.json"), CONFIG)
+    instance.write("/etc/docker/daemon.json", CONFIG)
 }

@@ -15,11 +15,11 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::namespace::PID_FILE;
-use super::{Instance, cgroup, kubernetes};
+use super::{Instance, cgroup, emulated, kubernetes};
 use crate::process::Known;
 
 /// Signals that end this program and are meant for the command.
-const FORWARDED: [Signal; 6] = [
+pub const FORWARDED: [Signal; 6] = [
     Signal::SIGTERM,
     Signal::SIGHUP,
     Signal::SIGINT,
@@ -33,6 +33,9 @@ const FORWARDED: [Signal; 6] = [
 /// The calling process moves into the host for good and must have one thread. The command ends
 /// when the caller is killed.
 pub fn run(instance: &Instance, command: &[String]) -> Result<i32> {
+    if instance.is_emulated() {
+        return emulated::client::run(instance, command);
+    }
     let folder = std::env::current_dir().ok();
     let mut command = prepare(instance, command)?;
     join(instance)?;
@@ -86,16 +89,24 @@ fn prepare(instance: &Instance, command: &[String]) -> Result<Command> {
         bail!("no command was given");
     };
     let mut prepared = Command::new(program);
-    prepared
-        .args(args)
-        .env("PATH", instance.path()?)
-        .env("TRIREME_TEST_HOST", instance.name())
-        // ctr would say at each call that cgroup v1 is deprecated.
-        .env("CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS", "true");
+    prepared.args(args).envs(environment(instance)?);
     if instance.kind.kubernetes {
         prepared.envs(kubernetes::ENVIRONMENT);
     }
     Ok(prepared)
+}
+
+/// What commands in a host have in their environment beside what the caller has.
+pub fn environment(instance: &Instance) -> Result<[(&'static str, String); 3]> {
+    Ok([
+        ("PATH", instance.path()?),
+        ("TRIREME_TEST_HOST", instance.name().to_owned()),
+        // ctr would say at each call that cgroup v1 is deprecated.
+        (
+            "CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS",
+            "true".to_owned(),
+        ),
+    ])
 }
 
 fn join(instance: &Instance) -> Result<()> {

@@ -24,7 +24,14 @@ pub fn refresh(instance: &Instance) -> Result<()> {
     if fs::read_to_string(&note).is_ok_and(|text| Path::new(&text) == build) {
         return Ok(());
     }
+    let wanted = |archive: &Path| {
+        let name = archive.file_stem().unwrap_or_default();
+        instance.kind.images.is_empty() || instance.kind.images.iter().any(|image| name == *image)
+    };
     for archive in archives(&build.join("images"))? {
+        if !wanted(&archive) {
+            continue;
+        }
         import(instance, "default", &archive)?;
         if instance.kind.docker {
             run(

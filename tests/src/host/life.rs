@@ -14,7 +14,8 @@ use super::mounts::BIN_FOLDER;
 use super::namespace::PID_FILE;
 use super::packages::GoTools;
 use super::{
-    Instance, Root, all_states, cgroup, containerd, images, install, namespace, packages, roots,
+    Instance, Root, all_states, cgroup, containerd, emulated, images, install, namespace, packages,
+    roots,
 };
 use crate::process::Known;
 
@@ -44,6 +45,9 @@ pub fn ensure_up(instance: &Instance, build: Build) -> Result<()> {
         });
     }
     install_build(instance, build)?;
+    if instance.is_emulated() {
+        emulated::refresh_build(instance)?;
+    }
     for daemon in instance.kind.daemons() {
         if daemon.status(instance)? == Status::Ended {
             let name = daemon.name;
@@ -66,7 +70,7 @@ fn install_build(instance: &Instance, build: Build) -> Result<()> {
 
 fn install_packages(instance: &Instance) -> Result<()> {
     packages::ensure_debian(instance.kind.packages)?;
-    if let Root::Debian(release) = instance.kind.root {
+    if let Root::Debian(release) | Root::Emulated(release) = instance.kind.root {
         roots::ensure(release)?;
     }
     instance
@@ -77,7 +81,12 @@ fn install_packages(instance: &Instance) -> Result<()> {
 }
 
 fn bring_up(instance: &Instance) -> Result<()> {
-    namespace::start(instance)?;
+    if instance.is_emulated() {
+        emulated::start(instance)?;
+        emulated::refresh_build(instance)?;
+    } else {
+        namespace::start(instance)?;
+    }
     for daemon in instance.kind.daemons() {
         daemon.start(instance)?;
     }
@@ -95,10 +104,17 @@ pub fn down(instance: &Instance) -> Result<()> {
 
 fn take_down(instance: &Instance) -> Result<()> {
     if let Some(init) = init(instance)? {
-        init.signal(Signal::KILL)?;
+        // A keeper ends its machine first.
+        let signal = if instance.is_emulated() {
+            Signal::TERM
+        } else {
+            Signal::KILL
+        };
+        init.signal(signal)?;
         init.wait_for_end(END_LIMIT)
             .with_context(|| format!("end host {instance}"))?;
     }
+    emulated::end_all(&instance.state()?)?;
     clear(instance)
 }
 

@@ -3,12 +3,13 @@
 //! A host has its own mount, pid, network and cgroup namespace, over the files of this machine with
 //! private `/run`, `/etc`, `/opt`, `/var`, or over the root of another release of Debian, so that
 //! daemons use their default paths and two hosts do not meet. Its pid 1 ends with `--down`, and the
-//! kernel ends everything else with it.
+//! kernel ends everything else with it. A kind may be a whole machine instead ([`emulated`]).
 
 pub mod cgroup;
 pub mod containerd;
 pub mod daemon;
 pub mod docker;
+pub mod emulated;
 pub mod enter;
 pub mod images;
 pub mod install;
@@ -45,6 +46,8 @@ pub struct Kind {
     pub packages: &'static [&'static str],
     /// What `ctr images import` needs to unpack images of other platforms.
     pub import: &'static [&'static str],
+    /// The images that it has; all of them where none is named.
+    pub images: &'static [&'static str],
     /// `/etc/containerd/config.toml` in it.
     pub config: &'static str,
     /// Whether that has the part that Kubernetes talks to.
@@ -89,6 +92,8 @@ pub enum Root {
     Machine,
     /// From the packages of a release of Debian.
     Debian(&'static Release),
+    /// The same, as the disk of an emulated machine.
+    Emulated(&'static Release),
 }
 
 /// Where containerd of a host comes from.
@@ -113,6 +118,9 @@ const ROOT_PACKAGES: &[&str] = &["busybox-static", "debootstrap"];
 /// The transfer service unpacks only what the machine itself could run.
 const IMPORT_LOCALLY: &[&str] = &["--local"];
 
+/// The same for an emulated machine.
+const EMULATOR_PACKAGES: &[&str] = &["busybox-static", "debootstrap", "qemu-system-x86"];
+
 const CONFIG_V2: &str = include_str!("../../../deploy/containerd/config-v2.toml");
 const CONFIG_V3: &str = include_str!("../../../deploy/containerd/config-v3.toml");
 /// The same for a containerd that is not Debian's and so looks for Debian's plugins elsewhere.
@@ -130,6 +138,7 @@ pub const KINDS: &[Kind] = &[
         docker: false,
         packages: MACHINE_PACKAGES,
         import: &[],
+        images: &[],
         config: include_str!("../../hosts/bookworm.toml"),
         cri: false,
         kubernetes: false,
@@ -141,6 +150,7 @@ pub const KINDS: &[Kind] = &[
         docker: false,
         packages: MACHINE_PACKAGES,
         import: IMPORT_LOCALLY,
+        images: &[],
         config: include_str!("../../hosts/containerd-2.3.toml"),
         cri: false,
         kubernetes: false,
@@ -152,6 +162,7 @@ pub const KINDS: &[Kind] = &[
         docker: true,
         packages: ROOT_PACKAGES,
         import: &["--local"],
+        images: &[],
         config: CONFIG_V2,
         cri: true,
         kubernetes: false,
@@ -163,6 +174,7 @@ pub const KINDS: &[Kind] = &[
         docker: true,
         packages: ROOT_PACKAGES,
         import: IMPORT_LOCALLY,
+        images: &[],
         config: CONFIG_V3,
         cri: true,
         kubernetes: false,
@@ -174,6 +186,7 @@ pub const KINDS: &[Kind] = &[
         docker: true,
         packages: ROOT_PACKAGES,
         import: IMPORT_LOCALLY,
+        images: &[],
         config: CONFIG_OF_GO,
         cri: true,
         kubernetes: false,
@@ -185,9 +198,22 @@ pub const KINDS: &[Kind] = &[
         docker: false,
         packages: kubernetes::PACKAGES,
         import: IMPORT_LOCALLY,
+        images: &[],
         config: CONFIG_OF_GO,
         cri: true,
         kubernetes: true,
+    },
+    Kind {
+        name: "cgroup2",
+        root: Root::Emulated(&roots::TRIXIE_MACHINE),
+        containerd: Source::Debian,
+        docker: true,
+        packages: EMULATOR_PACKAGES,
+        import: IMPORT_LOCALLY,
+        images: &["guests", "native"],
+        config: include_str!("../../hosts/cgroup2.toml"),
+        cri: false,
+        kubernetes: false,
     },
 ];
 
@@ -195,7 +221,7 @@ pub const KINDS: &[Kind] = &[
 pub fn one_for_each_containerd() -> impl Iterator<Item = &'static Kind> {
     KINDS
         .iter()
-        .filter(|kind| !["forky-2.3", "kube"].contains(&kind.name))
+        .filter(|kind| !["forky-2.3", "kube", "cgroup2"].contains(&kind.name))
 }
 
 /// One host: a kind, and a suffix that tells private instances of a kind apart (`KIND@SUFFIX`).
@@ -244,6 +270,20 @@ impl Instance {
         let digest = Sha256::digest(states.as_os_str().as_encoded_bytes());
         let [a, b, c, d] = [digest[0], digest[1], digest[2], digest[3]];
         Ok(format!("{}-{a:02x}{b:02x}{c:02x}{d:02x}", self.name))
+    }
+
+    /// Whether it is a machine of its own.
+    pub fn is_emulated(&self) -> bool {
+        matches!(self.kind.root, Root::Emulated(_))
+    }
+
+    /// Writes a file in it, with the folders that it is in.
+    pub fn write(&self, file: &str, text: &str) -> Result<()> {
+        if self.is_emulated() {
+            return emulated::write(self, file, text.as_bytes());
+        }
+        let file = daemon::root_of(self)?.join(file.trim_start_matches('/'));
+        daemon::write(&file, text)
     }
 
     /// The folders that come first on PATH in it.

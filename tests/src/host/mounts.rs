@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::fcntl::Flock;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
@@ -47,6 +47,7 @@ pub fn lay_out(instance: &Instance) -> Result<Held> {
     let held = match instance.kind.root {
         Root::Machine => over_the_machine(&state)?,
         Root::Debian(release) => over_a_release(&state, release)?,
+        Root::Emulated(_) => bail!("{instance} is a machine of its own"),
     };
     mount_new("tmpfs", Path::new("/run"), "mode=0755")?;
     fs::create_dir_all("/run/lock")?;

@@ -21,8 +21,28 @@ use crate::paths;
 pub struct Release {
     /// Its code name.
     pub name: &'static str,
+    /// What is made of it.
+    pub form: Form,
     /// What it has beyond the smallest system.
     pub packages: &'static [&'static str],
+}
+
+/// What hosts need a release as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A folder that is mounted as a root.
+    Root,
+    /// The disk and the kernel of an emulated machine.
+    Image,
+}
+
+impl Form {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Image => "image",
+        }
+    }
 }
 
 /// The Debian packages that making a root needs on the machine.
@@ -31,6 +51,7 @@ pub const TOOLS: [&str; 1] = ["debootstrap"];
 /// Debian 13: containerd 1.7, Docker 26.
 pub const TRIXIE: Release = Release {
     name: "trixie",
+    form: Form::Root,
     packages: &[
         "busybox-static",
         "containerd",
@@ -45,9 +66,34 @@ pub const TRIXIE: Release = Release {
     ],
 };
 
+/// Debian 13 with systemd, on a kernel of its own.
+pub const TRIXIE_MACHINE: Release = Release {
+    name: "trixie",
+    form: Form::Image,
+    packages: &[
+        "busybox-static",
+        "ca-certificates",
+        "containerd",
+        "crun",
+        "dbus",
+        "docker-cli",
+        "docker.io",
+        "iproute2",
+        "iptables",
+        "kmod",
+        "linux-image-cloud-amd64",
+        "procps",
+        "runc",
+        "systemd",
+        "systemd-sysv",
+        "udev",
+    ],
+};
+
 /// Debian's next release: containerd 2.1, Docker 28, WasmEdge.
 pub const FORKY: Release = Release {
     name: "forky",
+    form: Form::Root,
     packages: &[
         "busybox-static",
         "containerd",
@@ -72,18 +118,18 @@ pub fn ensure(release: &Release) -> Result<PathBuf> {
     }
     let parent = roots()?;
     fs::create_dir_all(&parent).with_context(|| format!("create {}", parent.display()))?;
-    let file = File::create(parent.join(format!("{}.lock", release.name)))?;
+    let file = File::create(parent.join(format!("{}.lock", release.prefix())))?;
     let _lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => lock,
         Err((file, _)) => {
-            eprintln!("host: {}: another call is making its root", release.name);
+            eprintln!("host: {}: another call is making it", release.prefix());
             Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?
         }
     };
     if folder.exists() {
         return Ok(folder);
     }
-    let aside = parent.join(format!(".new-{}", release.name));
+    let aside = parent.join(format!(".new-{}", release.prefix()));
     remove(&aside)?;
     make(release, &aside)?;
     fs::rename(&aside, &folder).with_context(|| format!("rename to {}", folder.display()))?;
@@ -103,14 +149,31 @@ fn roots() -> Result<PathBuf> {
     Ok(all_states()?.join("roots"))
 }
 
-fn script() -> PathBuf {
-    paths::checkout().join("tests/setup/debian-root")
+fn script(form: Form) -> PathBuf {
+    paths::checkout().join(format!("tests/setup/debian-{}", form.name()))
+}
+
+impl Release {
+    /// What the names of its folders begin with.
+    fn prefix(&self) -> String {
+        match self.form {
+            Form::Root => self.name.to_owned(),
+            Form::Image => format!("image-{}", self.name),
+        }
+    }
 }
 
 fn folder_of(release: &Release) -> Result<PathBuf> {
-    let script = script();
-    let text = fs::read(&script).with_context(|| format!("read {}", script.display()))?;
-    let mut hash = Sha256::new_with_prefix(text);
+    let mut hash = Sha256::new();
+    // An image is made of a root.
+    let forms: &[_] = match release.form {
+        Form::Root => &[Form::Root],
+        Form::Image => &[Form::Root, Form::Image],
+    };
+    for form in forms {
+        let script = script(*form);
+        hash.update(fs::read(&script).with_context(|| format!("read {}", script.display()))?);
+    }
     for package in release.packages {
         hash.update(package);
         hash.update("\n");
@@ -121,11 +184,11 @@ fn folder_of(release: &Release) -> Result<PathBuf> {
         .take(8)
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    Ok(roots()?.join(format!("{}-{digest}", release.name)))
+    Ok(roots()?.join(format!("{}-{digest}", release.prefix())))
 }
 
 fn make(release: &Release, folder: &Path) -> Result<()> {
-    let script = script();
+    let script = script(release.form);
     let status = Command::new(&script)
         .arg(release.name)
         .arg(folder)
@@ -143,7 +206,7 @@ fn make(release: &Release, folder: &Path) -> Result<()> {
 
 /// Removes the roots of a release that were made of something else and that no host is on.
 fn remove_unused(release: &Release, parent: &Path, keep: &Path) -> Result<()> {
-    let prefix = format!("{}-", release.name);
+    let prefix = format!("{}-", release.prefix());
     for entry in fs::read_dir(parent)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
