@@ -10,6 +10,7 @@ pub mod crash;
 pub mod init;
 pub mod link;
 pub mod native;
+pub mod pod;
 pub mod process;
 pub mod state;
 pub mod stdio;

@@ -7,6 +7,7 @@
 //! /run/trireme/<key>/.alive                      locked by the server as long as it lives
 //! /run/trireme/<key>/.starting/<id>              a task that is about to come
 //! /run/trireme/<key>/<namespace>/<id>/state.json
+//! /run/trireme/<key>/<namespace>/<pod>/shm       memory that a pod's containers share
 //! <bundle>/trireme -> /run/trireme/<key>/<namespace>/<id>, made by `start`
 //! ```
 //!
@@ -26,6 +27,7 @@ use trireme_core::bundle;
 use trireme_core::spec::oci;
 
 use crate::cgroup::Cgroup;
+use crate::pod::Files;
 use crate::process::{ProcessId, kill_now};
 use crate::{Doing, SysError};
 
@@ -236,6 +238,7 @@ pub fn clean(state: &StateDir, deadline: Instant) -> Result<Option<Record>, SysE
     for cgroup in &record.cgroups {
         empty(cgroup, deadline)?;
     }
+    Files::at(state.path()).unmount()?;
     state.remove()?;
     Ok(Some(record))
 }

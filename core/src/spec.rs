@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -48,19 +48,25 @@ pub fn read(bundle: &Path) -> Result<oci::Spec, SpecError> {
     parse(bundle)
 }
 
-/// Reads only the annotations of the specification of `bundle`.
+/// Reads only the annotations of the specification of `bundle`. A bundle
+/// without one, which is that of a pod and no container, has none.
 ///
 /// # Errors
 ///
-/// As [`read`].
+/// When it cannot be read, or is none.
 pub fn read_annotations(bundle: &Path) -> Result<HashMap<String, String>, SpecError> {
     #[derive(Deserialize)]
     struct Annotated {
         #[serde(default)]
         annotations: Option<HashMap<String, String>>,
     }
-    let annotated: Annotated = parse(bundle)?;
-    Ok(annotated.annotations.unwrap_or_default())
+    match parse::<Annotated>(bundle) {
+        Ok(annotated) => Ok(annotated.annotations.unwrap_or_default()),
+        Err(SpecError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Ok(HashMap::new())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn parse<T: serde::de::DeserializeOwned>(bundle: &Path) -> Result<T, SpecError> {

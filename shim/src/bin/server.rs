@@ -1,12 +1,13 @@
 //! `trireme-shim`: the server behind `containerd-shim-<handler>-v1`, the one who
 //! cleans up after a server that is gone, the one who fetches programs for it
-//! that are layers of their images, and the helper that starts Linux programs.
+//! that are layers of their images, the helper that starts Linux programs, and
+//! the first process of a pid namespace that a pod shares.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use trireme_container::native;
+use trireme_container::{native, pod};
 use trireme_core::message;
 use trireme_shim::{cleanup, fetch, server};
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         (Some("fetch"), None) => fetch::main(),
         (Some("native"), None) => native::create::main().context("the server is gone"),
         (Some("exec"), None) => native::exec::main().context("cannot execute a program"),
+        (Some("pause"), None) => pod::pause().context("cannot hold a pid namespace"),
         (Some("cleanup"), Some(bundle)) => cleanup::main(Path::new(&bundle)),
         (Some("--version" | "-v"), None) => {
             println!("trireme-shim {}", env!("CARGO_PKG_VERSION"));

@@ -42,6 +42,8 @@ pub enum Launcher {
 pub struct Container {
     /// Its id.
     pub id: String,
+    /// The id of the group, usually a pod, that it belongs to.
+    pub group: String,
     /// Its bundle.
     pub bundle: PathBuf,
     /// Its cgroups.

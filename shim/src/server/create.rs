@@ -22,6 +22,7 @@ use super::hooks::Hooks;
 use super::log::TaskLog;
 use super::native::{Launch, Launched};
 use super::process::{Process, reap};
+use super::sandbox::Sandboxes;
 use super::spawn::{Birth, Born, Newborn};
 use super::streams::{GuestStreams, StreamNames};
 use crate::order::Order;
@@ -39,6 +40,8 @@ pub struct Maker {
     pub layout: Layout,
     /// Precompiled code.
     pub code: CodeStore,
+    /// The pods that this server makes itself.
+    pub sandboxes: Sandboxes,
 }
 
 /// What exists of a container while it is made.
@@ -74,7 +77,7 @@ impl Maker {
         }
         let bundle = Path::new(&request.bundle);
         let log = TaskLog::open(bundle, &request.id, self.order.debug);
-        let spec = spec::read(bundle)?;
+        let spec = self.specification(bundle, &request.id)?;
         let (sketch, notices) = self.sketch(&spec, request, bundle)?;
         let site = self.site(&spec, request, bundle, log)?;
         let made = self.build(&spec, sketch, request, &site, abandoned).await;
@@ -90,6 +93,16 @@ impl Maker {
                 Err(error)
             }
         }
+    }
+
+    /// The specification of a container, with what its pod adds to it.
+    fn specification(&self, bundle: &Path, id: &str) -> Result<oci::Spec, ServiceError> {
+        let mut spec = spec::read(bundle)?;
+        let annotations = spec.annotations().clone().unwrap_or_default();
+        if let Some(sandbox) = self.sandboxes.find(spec::group(&annotations, id)) {
+            sandbox.furnish(&mut spec);
+        }
+        Ok(spec)
     }
 
     /// The plan of a guest; or, where none can be given what is asked, one by
@@ -367,6 +380,7 @@ impl Made {
         init.spawned(child, link, streams);
         Container {
             id: request.id.clone(),
+            group: record.group,
             bundle: record.bundle,
             cgroup,
             compiler: tokio::sync::Mutex::new(compiler),

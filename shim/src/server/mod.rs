@@ -20,6 +20,7 @@ pub(crate) mod log;
 mod native;
 mod process;
 mod ready;
+mod sandbox;
 mod service;
 mod spawn;
 mod streams;
@@ -94,7 +95,8 @@ async fn serve(listener: StdListener, order: Order) -> Result<()> {
     let service = Arc::new(service::Service::new(order)?);
     let mut server = ttrpc::asynchronous::Server::new()
         .add_listener(Listener::from(listener))
-        .register_service(tasks::methods(&service));
+        .register_service(tasks::methods(&service))
+        .register_service(sandbox::methods(&service));
     server.start().await.context("cannot serve")?;
     if let Some(run) = service.order().dir.parent() {
         newcomers::sweep(run, newcomers::PATIENCE);

@@ -11,6 +11,7 @@ use containerd_shim_protos::protobuf::MessageField;
 use tokio::sync::Notify;
 use trireme_container::cgroup::Layout;
 use trireme_container::process;
+use trireme_core::config::ServerMode;
 
 use super::abandon::{self, Abandon};
 use super::code::CodeStore;
@@ -19,6 +20,7 @@ use super::create::Maker;
 use super::error::ServiceError;
 use super::events::Events;
 use super::process::{Process, lock};
+use super::sandbox::{self, Sandboxes};
 use super::tasks::deleted;
 use crate::folder::STARTING;
 use crate::install;
@@ -61,6 +63,7 @@ impl Service {
                 code: CodeStore::new(order.clone(), executor.clone()),
                 executor,
                 shim: pinned(shim)?,
+                sandboxes: Sandboxes::default(),
                 order,
             },
             slots: Mutex::default(),
@@ -84,12 +87,12 @@ impl Service {
         &self.maker
     }
 
-    /// Whether there is no container.
+    /// Whether there is neither a container nor a pod of its own.
     pub fn is_empty(&self) -> bool {
-        lock(&self.slots).is_empty()
+        lock(&self.slots).is_empty() && self.maker.sandboxes.is_empty()
     }
 
-    /// Waits for a container to come or to go.
+    /// Waits for a container or a pod to come or to go.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -99,16 +102,23 @@ impl Service {
         self.shutdown.notified().await;
     }
 
-    /// Has a server of a pod shut down.
-    pub fn ask_shutdown(&self) {
-        self.shutdown.notify_one();
-    }
-
     pub(super) fn get(&self, id: &str) -> Result<Arc<Container>, ServiceError> {
         match lock(&self.slots).get(id) {
             Some(Slot::Made(container)) => Ok(container.clone()),
             _ => Err(ServiceError::NotFound("container not created".into())),
         }
+    }
+
+    /// What containerd may take for the pid of a container, or of a pod.
+    pub(super) fn pid_of(&self, id: &str) -> Option<u32> {
+        let container = self.get(id).ok().map(|container| container.pid());
+        container.or_else(|| self.pid_of_sandbox(id))
+    }
+
+    /// The id that leads to the namespaces of a pod.
+    pub(super) fn pid_of_sandbox(&self, id: &str) -> Option<u32> {
+        let sandbox = self.maker.sandboxes.find(id)?;
+        Some(sandbox.status().pid)
     }
 
     /// A container and a process of it: init, where the second id is empty.
@@ -148,9 +158,7 @@ impl Service {
             }
             slots.insert(id.clone(), Slot::Making(Arc::new(abandon)));
         }
-        self.changed.notify_one();
-        newcomers::unmark(&self.order().dir);
-        let _ = std::fs::remove_file(self.order().dir.join(STARTING).join(id));
+        self.arrived(id);
         let made = self.maker.create(request, &abandoned).await;
         let result = match made {
             Ok(container) => {
@@ -167,6 +175,61 @@ impl Service {
         };
         self.changed.notify_one();
         result
+    }
+
+    /// What `start` announced is there.
+    fn arrived(&self, id: &str) {
+        self.changed.notify_one();
+        newcomers::unmark(&self.order().dir);
+        let _ = std::fs::remove_file(self.order().dir.join(STARTING).join(id));
+    }
+
+    pub(super) fn create_sandbox(&self, request: sandbox::Request) -> Result<(), ServiceError> {
+        let id = request.id.clone();
+        self.maker.sandboxes.add(self.order(), request)?;
+        self.arrived(&id);
+        Ok(())
+    }
+
+    /// Removes a pod with all that is in it; one that is not there is removed
+    /// already.
+    pub(super) async fn remove_sandbox(&self, id: &str) -> Result<(), ServiceError> {
+        if let Some(sandbox) = self.maker.sandboxes.find(id) {
+            for member in self.members(id) {
+                let _ = self.delete_now(&member).await;
+            }
+            sandbox.stop().await;
+            sandbox.remove()?;
+            self.maker.sandboxes.take(id);
+            self.changed.notify_one();
+        }
+        self.ask_shutdown_when_empty();
+        Ok(())
+    }
+
+    /// The containers of a pod.
+    fn members(&self, id: &str) -> Vec<Arc<Container>> {
+        lock(&self.slots)
+            .values()
+            .filter_map(|slot| match slot {
+                Slot::Made(container) if container.group == id => Some(container.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    async fn delete_now(&self, container: &Container) -> Result<(), ServiceError> {
+        container.init.kill_now();
+        container.init.wait().await;
+        self.delete(container).await.map(drop)
+    }
+
+    /// A server of the node outlives what it serves; one of a pod ends with
+    /// the last container.
+    pub(super) fn ask_shutdown_when_empty(&self) {
+        if self.order().mode == ServerMode::PerPod && self.is_empty() {
+            self.shutdown.notify_one();
+        }
     }
 
     pub(super) async fn delete(

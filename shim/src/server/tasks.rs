@@ -9,7 +9,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use containerd_shim_protos::protobuf::{EnumOrUnknown, MessageField};
 use containerd_shim_protos::shim_async::{Task, create_task};
-use trireme_core::config::ServerMode;
 use trireme_core::lifecycle::{Exit, Refusal, State};
 use trireme_core::plan::TerminalSize;
 use trireme_core::spec::oci::LinuxResources;
@@ -169,6 +168,15 @@ impl Task for Tasks {
         _: &TtrpcContext,
         request: api::PidsRequest,
     ) -> ttrpc::Result<api::PidsResponse> {
+        if let Some(pid) = self.0.pid_of_sandbox(&request.id) {
+            return Ok(api::PidsResponse {
+                processes: vec![api::ProcessInfo {
+                    pid,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            });
+        }
         let container = self.0.get(&request.id)?;
         let processes = container
             .pids()?
@@ -305,21 +313,14 @@ impl Task for Tasks {
     ) -> ttrpc::Result<api::ConnectResponse> {
         Ok(api::ConnectResponse {
             shim_pid: std::process::id(),
-            task_pid: self
-                .0
-                .get(&request.id)
-                .map_or(0, |container| container.pid()),
+            task_pid: self.0.pid_of(&request.id).unwrap_or(0),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Default::default()
         })
     }
 
-    /// A server of the node outlives what it serves; one of a pod ends with
-    /// the last container.
     async fn shutdown(&self, _: &TtrpcContext, _: api::ShutdownRequest) -> ttrpc::Result<Empty> {
-        if self.0.order().mode == ServerMode::PerPod && self.0.is_empty() {
-            self.0.ask_shutdown();
-        }
+        self.0.ask_shutdown_when_empty();
         Ok(Empty::new())
     }
 }

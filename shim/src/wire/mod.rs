@@ -5,7 +5,10 @@ pub mod bootstrap;
 pub(crate) mod containerd;
 #[cfg(feature = "server")]
 pub mod events;
+mod fields;
 pub mod options;
+#[cfg(feature = "server")]
+pub mod pod;
 #[cfg(feature = "server")]
 pub mod stats;
 
@@ -13,6 +16,8 @@ use std::time::{Duration, SystemTime};
 
 pub use containerd_shim_protos::api;
 pub use containerd_shim_protos::protobuf;
+#[cfg(feature = "server")]
+pub use containerd_shim_protos::{sandbox_api, sandbox_async};
 #[cfg(feature = "server")]
 use protobuf::Message;
 use protobuf::well_known_types::timestamp::Timestamp;

@@ -1,9 +1,8 @@
 //! Runtime options, which reach a shim in one of several messages.
 
-use protobuf::CodedInputStream;
-use protobuf::rt::WireType;
 use protobuf::well_known_types::any::Any;
 
+use super::fields;
 use super::protobuf;
 
 /// What the options of a task say, whichever message they came in.
@@ -58,50 +57,19 @@ pub fn parse(any: &Any) -> Result<Options, OptionsError> {
     let mut options = Options::default();
     match type_name(any) {
         "" if any.value.is_empty() => {}
-        name if GENERIC.contains(&name) => {
-            each_field(&any.value, |field, value| match (field, value) {
-                (2, Value::Text(text)) => {
-                    options.config_path = Some(text).filter(|t| !t.is_empty())
-                }
-                (3, Value::Text(text)) => {
-                    options.config_body = Some(text).filter(|t| !t.is_empty())
-                }
-                _ => {}
-            })?
-        }
-        RUNC => each_field(&any.value, |field, value| {
-            if let (9, Value::Number(on)) = (field, value) {
+        name if GENERIC.contains(&name) => fields::each(&any.value, |field, value| match field {
+            2 => options.config_path = Some(value.text()).filter(|text| !text.is_empty()),
+            3 => options.config_body = Some(value.text()).filter(|text| !text.is_empty()),
+            _ => {}
+        })?,
+        RUNC => fields::each(&any.value, |field, value| {
+            if let (9, fields::Value::Number(on)) = (field, value) {
                 options.systemd_cgroup = on != 0;
             }
         })?,
         name => return Err(OptionsError::Type(name.to_owned())),
     }
     Ok(options)
-}
-
-enum Value {
-    Number(u64),
-    Text(String),
-}
-
-fn each_field(bytes: &[u8], mut field: impl FnMut(u32, Value)) -> Result<(), protobuf::Error> {
-    let mut input = CodedInputStream::from_bytes(bytes);
-    while let Some(tag) = input.read_raw_tag_or_eof()? {
-        let (number, wire) = (tag >> 3, tag & 7);
-        match wire {
-            0 => field(number, Value::Number(input.read_raw_varint64()?)),
-            2 => {
-                let bytes = input.read_bytes()?;
-                field(
-                    number,
-                    Value::Text(String::from_utf8_lossy(&bytes).into_owned()),
-                );
-            }
-            5 => input.skip_field(WireType::Fixed32)?,
-            _ => input.skip_field(WireType::Fixed64)?,
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -75,7 +75,8 @@ impl Host {
             self.warm_up_with(
                 "ctr -n k8s.io run --rm trireme.test/native:latest warm-up /bin/true\n\
                  folder=/run/containerd/io.containerd.grpc.v1.cri\n\
-                 mkdir -p $folder/containers $folder/sandboxes",
+                 mkdir -p $folder/containers $folder/sandboxes\n\
+                 mkdir -p /run/containerd/io.containerd.sandbox.controller.v1.shim/k8s.io",
             )?;
         }
         Ok(())
@@ -200,6 +201,7 @@ impl Hosts {
             Needs::Nothing => true,
             Needs::Docker => self.kind_of(index).docker,
             Needs::Cri => self.kind_of(index).cri,
+            Needs::Sandboxes => self.kind_of(index).config.contains("sandboxer"),
             Needs::OldLibc => !Engine::WasmEdge.is_on(self.kind(index)),
             Needs::WasmEdge => Engine::WasmEdge.is_on(self.kind(index)),
         }

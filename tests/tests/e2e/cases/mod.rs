@@ -52,6 +52,8 @@ pub enum Needs {
     Nothing,
     Docker,
     Cri,
+    /// Handlers whose pods the shim makes itself.
+    Sandboxes,
     /// A C library that is too old for libwasmedge.
     OldLibc,
     /// libwasmedge.
@@ -135,6 +137,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         load::all(),
         plugins::all(),
         pods::all(),
+        pods::sandboxes::all(),
         images::all(),
         images::fetch::all(),
         images::docker::all(),

@@ -1,5 +1,7 @@
 //! Pods, as Kubernetes asks for them, with the configuration in `deploy/containerd`.
 
+pub mod sandboxes;
+
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -52,12 +54,22 @@ impl<'a> Pod<'a> {
         handler: &str,
         act: impl FnOnce(&Self) -> Result<()>,
     ) -> Result<()> {
+        Self::with_config(test, handler, r#""linux": {}"#, act)
+    }
+
+    /// The same with these members of its configuration, in JSON.
+    fn with_config(
+        test: &'a Test<'a>,
+        handler: &str,
+        config: &str,
+        act: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<()> {
         let id = &test.id;
         let folder = format!("/run/pods-of-{id}");
         let make = format!(
             r#"mkdir -p {folder}
 echo '{{ "metadata": {{ "name": "{id}", "namespace": "default", "uid": "{id}", "attempt": 1 }},
-    "log_directory": "{folder}", "linux": {{}} }}' > {folder}/pod.json"#
+    "log_directory": "{folder}", {config} }}' > {folder}/pod.json"#
         );
         test.exec(&["bash", "-euc", &make])?.expect(0)?;
         let config = format!("{folder}/pod.json");
@@ -136,8 +148,12 @@ fn handler_of(test: &Test<'_>) -> &'static str {
 
 /// Both sorts of containers in one pod, whose pause container is a Linux program too.
 fn guests_and_linux_programs_share_a_pod(test: &Test<'_>) -> Result<()> {
+    both_sorts_share_a_pod(test, handler_of(test))
+}
+
+fn both_sorts_share_a_pod(test: &Test<'_>, handler: &str) -> Result<()> {
     let (guests, linux) = (test.mode.image(), Mode::Runc.image());
-    Pod::with(test, handler_of(test), |pod| {
+    Pod::with(test, handler, |pod| {
         let guest = pod.start("guest", guests, &["/sleep.wasm", "100"])?;
         let sidecar = pod.start("sidecar", linux, &["/sleep.wasm", "100"])?;
         for (name, image) in [("hello-guest", guests), ("hello-linux", linux)] {
@@ -179,7 +195,7 @@ fn pid_of(test: &Test<'_>, container: &str) -> Result<String> {
 }
 
 impl Pod<'_> {
-    /// The pid of its pause container.
+    /// The pid that leads to its namespaces, usually of its pause container.
     fn pid(&self) -> Result<String> {
         let words = [
             "inspectp",
