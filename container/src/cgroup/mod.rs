@@ -6,6 +6,7 @@
 //! thread, takes none of the locks that writing a pid to `cgroup.procs` waits
 //! for (4–28 ms). On v2 it is cloned into its cgroup.
 
+mod devices;
 mod layout;
 mod limits;
 mod stats;
@@ -162,9 +163,12 @@ impl Cgroup {
     pub fn create(&self, resources: Option<&LinuxResources>) -> Result<(), CgroupError> {
         match self.version {
             Version::V1 => v1::create(self)?,
-            Version::V2 => v2::create(self)?,
+            Version::V2 => {
+                v2::create(self)?;
+                self.limit_devices(resources)?;
+            }
         }
-        resources.map_or(Ok(()), |resources| self.update(resources))
+        resources.map_or(Ok(()), |resources| self.set_limits(resources))
     }
 
     /// Sets limits of a cgroup that exists.
@@ -173,6 +177,20 @@ impl Cgroup {
     ///
     /// As [`Cgroup::create`].
     pub fn update(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
+        let rules = resources.devices().as_ref();
+        if self.version == Version::V2 && rules.is_some_and(|rules| !rules.is_empty()) {
+            self.limit_devices(Some(resources))?;
+        }
+        self.set_limits(resources)
+    }
+
+    /// On v2, where there are no files for this.
+    fn limit_devices(&self, resources: Option<&LinuxResources>) -> Result<(), CgroupError> {
+        let rules = resources.and_then(|resources| resources.devices().as_deref());
+        devices::limit(&self.folders[0].path, rules.unwrap_or_default())
+    }
+
+    fn set_limits(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
         let writes = match self.version {
             Version::V1 => v1::writes(resources)?,
             Version::V2 => v2::writes(resources)?,

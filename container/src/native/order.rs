@@ -84,9 +84,9 @@ pub fn refuse(spec: &oci::Spec) -> Result<(), String> {
     Ok(())
 }
 
-/// The specification as `libcontainer` is given it. Limits are left out but
-/// those on devices: the server has set the others. So are the hooks that the
-/// server runs.
+/// The specification as `libcontainer` is given it. Limits are left out but, on
+/// cgroup v1, those on devices: the server has set the others. So are the hooks
+/// that the server runs.
 #[must_use]
 pub fn specification(
     mut spec: oci::Spec,
@@ -124,12 +124,9 @@ pub fn specification(
         spec.set_mounts(Some(mounts));
     }
     let mut devices = oci::LinuxResources::default();
-    devices.set_devices(
-        linux
-            .resources()
-            .as_ref()
-            .and_then(|resources| resources.devices().clone()),
-    );
+    let rules = linux.resources().as_ref();
+    let rules = rules.and_then(|resources| resources.devices().clone());
+    devices.set_devices(rules.filter(|_| !cgroup.is_unified()));
     // libcontainer has the recursive words for neither.
     let propagation = linux
         .rootfs_propagation()

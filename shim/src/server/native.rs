@@ -79,11 +79,6 @@ impl Maker {
             ServiceError::Setup(format!("handler \"{handler}\", Linux program: {reason}"))
         };
         native::refuse(launch.spec).map_err(refused)?;
-        if launch.cgroup.is_unified() {
-            let reason = "on cgroup v2 its access to devices cannot be limited yet; run it with \
-                          a Linux runtime such as runc";
-            return Err(refused(reason.into()));
-        }
         let dir = launch.state.path().join("native");
         let (helper, link) = self.helper(launch, &dir, &streams)?;
         let answer = launch.abandoned.or(receive::<FromHelper>(&link)).await;

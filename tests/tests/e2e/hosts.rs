@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, Signal};
 use trireme_tests::engines::Engine;
-use trireme_tests::host::{Instance, KINDS, Kind, containerd, install, life};
+use trireme_tests::host::{Instance, KINDS, Kind, Root, containerd, install, life};
 use trireme_tests::paths;
 
 use crate::cases::Needs;
@@ -48,6 +48,11 @@ impl Host {
     /// The last lines of containerd's log.
     pub fn log_tail(&self) -> String {
         containerd::DAEMON.tail(&self.instance, 0, 25)
+    }
+
+    /// Whether it is an emulated machine that has ended by itself, as such machines may.
+    pub fn has_died(&self) -> bool {
+        self.instance.is_emulated() && matches!(life::init(&self.instance), Ok(None))
     }
 
     fn bring_up(&mut self) -> Result<()> {
@@ -200,6 +205,7 @@ impl Hosts {
         match needs {
             Needs::Nothing => true,
             Needs::Docker => self.kind_of(index).docker,
+            Needs::Cgroup2 => self.is_emulated(index),
             Needs::Cri => self.kind_of(index).cri,
             Needs::Sandboxes => self.kind_of(index).config.contains("sandboxer"),
             Needs::OldLibc => !Engine::WasmEdge.is_on(self.kind(index)),
@@ -214,10 +220,15 @@ impl Hosts {
     /// The host for one case alone, brought up if it is not.
     pub fn take(&self, index: usize) -> Result<MutexGuard<'_, Host>> {
         let mut host = self.0[index].lock().unwrap_or_else(PoisonError::into_inner);
-        if !host.is_up {
+        if !host.is_up || host.has_died() {
             host.bring_up()?;
         }
         Ok(host)
+    }
+
+    /// Whether a host is a machine of its own.
+    pub fn is_emulated(&self, index: usize) -> bool {
+        matches!(self.kind_of(index).root, Root::Emulated(_))
     }
 
     /// Ends all hosts that are up.

@@ -42,7 +42,8 @@ impl Mode {
     /// together are both. `make soak` has all.
     pub fn on(kind: &str, position: usize) -> Vec<Self> {
         if kind == "cgroup2" {
-            return Vec::new();
+            let servers = Server::BOTH.map(|server| Self::Wasm(Engine::Wasmtime, server));
+            return [&servers[..], &[Self::Linux(Server::PerPod), Self::Runc]].concat();
         }
         // Its containerd is another host's too, but that has no WasmEdge.
         let is_for_one = kind == "forky-2.3";

@@ -182,27 +182,35 @@ fn docker_ends_a_guest_beyond_its_memory(test: &Test<'_>) -> Result<()> {
     remove(test)
 }
 
-/// A file of the guest's cgroup, wherever its controller is mounted.
-fn cgroup_file(test: &Test<'_>, controller: &str, file: &str) -> Result<String> {
+/// That a limit has reached the guest's cgroup, by what its file holds on cgroup v1 or on v2.
+fn is_limited(test: &Test<'_>, v1: (&str, &str), v2: (&str, &str)) -> Result<()> {
     let pid = test.inspect("{{.State.Pid}}")?;
+    let (file, value) = if test.is_on_cgroup2() { v2 } else { v1 };
+    let (controller, mount) = match file.split_once('.') {
+        Some((controller, _)) if !test.is_on_cgroup2() => (controller, controller),
+        _ => ("", "."),
+    };
     let script = format!(
         "folder=$(sed -n 's/^[0-9]*:{controller}://p' /proc/{pid}/cgroup)\n\
-         cat /sys/fs/cgroup/{controller}$folder/{file}"
+         cat /sys/fs/cgroup/{mount}$folder/{file}"
     );
     let output = test.exec(&["sh", "-ec", &script])?.expect(0)?;
-    Ok(output.stdout.trim().to_owned())
+    ensure!(output.stdout.trim() == value, "{file} is {}", output.stdout);
+    Ok(())
 }
 
 fn docker_limits_reach_the_cgroup(test: &Test<'_>) -> Result<()> {
     let flags = ["--memory", "64m", "--cpus", "0.5", "--pids-limit", "50"];
     detached(test, &flags, &["/sleep.wasm", "60"])?;
-    for (controller, file, value) in [
-        ("memory", "memory.limit_in_bytes", "67108864"),
-        ("cpu", "cpu.cfs_quota_us", "50000"),
-        ("pids", "pids.max", "50"),
+    for (v1, v2) in [
+        (
+            ("memory.limit_in_bytes", "67108864"),
+            ("memory.max", "67108864"),
+        ),
+        (("cpu.cfs_quota_us", "50000"), ("cpu.max", "50000 100000")),
+        (("pids.max", "50"), ("pids.max", "50")),
     ] {
-        let seen = cgroup_file(test, controller, file)?;
-        ensure!(seen == value, "{file} is {seen}");
+        is_limited(test, v1, v2)?;
     }
     remove(test)
 }
@@ -219,10 +227,17 @@ fn docker_updates_limits(test: &Test<'_>) -> Result<()> {
         "0.25",
     ];
     test.docker(&[&flags[..], &[&test.id]].concat())?;
-    let memory = cgroup_file(test, "memory", "memory.limit_in_bytes")?;
-    ensure!(memory == "134217728", "memory.limit_in_bytes is {memory}");
-    let cpu = cgroup_file(test, "cpu", "cpu.cfs_quota_us")?;
-    ensure!(cpu == "25000", "cpu.cfs_quota_us is {cpu}");
+    let memory = "134217728";
+    is_limited(
+        test,
+        ("memory.limit_in_bytes", memory),
+        ("memory.max", memory),
+    )?;
+    is_limited(
+        test,
+        ("cpu.cfs_quota_us", "25000"),
+        ("cpu.max", "25000 100000"),
+    )?;
     remove(test)
 }
 

@@ -1,6 +1,7 @@
 //! All cases.
 
 mod cache;
+mod cgroups;
 mod crashes;
 mod docker;
 mod docker_errors;
@@ -54,6 +55,8 @@ pub enum Needs {
     Cri,
     /// Handlers whose pods the shim makes itself.
     Sandboxes,
+    /// cgroup v2 alone, and systemd.
+    Cgroup2,
     /// A C library that is too old for libwasmedge.
     OldLibc,
     /// libwasmedge.
@@ -133,6 +136,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         safety::all(),
         programs::all(),
         cache::all(),
+        cgroups::all(),
         crashes::all(),
         load::all(),
         plugins::all(),

@@ -94,17 +94,23 @@ fn metrics_tell_memory_and_processor_time(test: &Test<'_>) -> Result<()> {
         let line = metrics
             .stdout
             .lines()
-            .find(|line| line.trim_start().starts_with(name));
+            .find(|line| line.split_whitespace().next() == Some(name));
         let word = line.and_then(|line| line.split_whitespace().nth(1));
         word.and_then(|word| word.parse().ok())
             .with_context(|| format!("no {name}: {metrics:?}"))
     };
-    ensure!(value("memory.usage_in_bytes")? > 0, "{metrics:?}");
-    ensure!(
-        value("memory.limit_in_bytes")? == 268_435_456,
-        "{metrics:?}"
-    );
-    ensure!(value("cpuacct.usage")? > 0, "{metrics:?}");
+    let [usage, limit, time] = if test.is_on_cgroup2() {
+        ["memory.usage", "memory.usage_limit", "cpu.usage_usec"]
+    } else {
+        [
+            "memory.usage_in_bytes",
+            "memory.limit_in_bytes",
+            "cpuacct.usage",
+        ]
+    };
+    ensure!(value(usage)? > 0, "{metrics:?}");
+    ensure!(value(limit)? == 268_435_456, "{metrics:?}");
+    ensure!(value(time)? > 0, "{metrics:?}");
     test.ctr(&["task", "kill", "--signal", "SIGKILL", &test.id])?;
     guest.finish(LIMIT)?.expect(137)?;
     Ok(())
