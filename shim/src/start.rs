@@ -14,7 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use rustix::io::FdFlags;
 use sha2::{Digest, Sha256};
 use trireme_core::config::{Config, RuntimeOptions, Selected, ServerMode, handler_from_program};
@@ -66,10 +66,6 @@ fn order(args: &Args, input: &Input, bundle: &Path) -> Result<Order> {
         Some(any) => options::parse(any)?,
         None => options::Options::default(),
     };
-    ensure!(
-        !options.systemd_cgroup,
-        "SystemdCgroup = true: systemd's cgroup driver is not supported; set it to false"
-    );
     let loaded = Config::load(options.config_path.as_deref().map(Path::new))?;
     let selected = select(&options, &loaded.config, loaded.file.as_deref())?;
     let annotations = spec::read_annotations(bundle)?;
@@ -101,10 +97,6 @@ fn select(options: &options::Options, config: &Config, file: Option<&Path>) -> R
         Some(body) => RuntimeOptions::parse(body, Path::new("the runtime entry's options"))?,
         None => RuntimeOptions::default(),
     };
-    ensure!(
-        !body.systemd_cgroup,
-        "SystemdCgroup = true: systemd's cgroup driver is not supported; set it to false"
-    );
     let argv0: OsString = std::env::args_os().next().unwrap_or_default();
     let name = match &body.handler {
         Some(handler) => handler.as_str(),

@@ -10,6 +10,7 @@ mod devices;
 mod layout;
 mod limits;
 mod stats;
+mod systemd;
 mod v1;
 mod v2;
 
@@ -22,7 +23,9 @@ use trireme_core::spec::oci::LinuxResources;
 
 pub use layout::Layout;
 pub use stats::{Blkio, Cpu, Memory, Pids, Stats};
+pub use systemd::hold;
 
+use self::systemd::Scope;
 use crate::{Doing, SysError};
 
 /// Why a cgroup cannot be used.
@@ -47,6 +50,16 @@ pub enum CgroupError {
         /// What is wrong with it.
         reason: String,
     },
+    /// systemd does not do what it is asked for.
+    #[error("systemd's cgroup driver: cannot {what} {unit}: {reason}")]
+    Scope {
+        /// What it is asked for.
+        what: &'static str,
+        /// The scope.
+        unit: String,
+        /// What it says.
+        reason: String,
+    },
     /// A cgroup path that cannot be used.
     #[error("linux.cgroupsPath \"{path}\": {reason}")]
     Path {
@@ -63,6 +76,9 @@ pub struct Cgroup {
     version: Version,
     /// Every folder, one a hierarchy on v1, one on v2.
     folders: Vec<Folder>,
+    /// What it is to systemd, where that makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scope: Option<Scope>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,23 +98,26 @@ struct Folder {
 }
 
 impl Cgroup {
-    /// The cgroups at `path` below the mount points, not made yet.
+    /// The cgroups at `path` below the mount points, or those of a scope that
+    /// is named as `slice:prefix:name`; not made yet.
     ///
     /// # Errors
     ///
-    /// For a path that leaves the mount points, and for systemd's form.
+    /// For a path that leaves the mount points, and for systemd's form on v1.
     pub fn at(layout: &Layout, path: &str) -> Result<Self, CgroupError> {
         let refuse = |reason| CgroupError::Path {
             path: path.to_owned(),
             reason,
         };
-        if path.split(':').count() == 3 {
+        let scope = Scope::parse(path).transpose().map_err(refuse)?;
+        if scope.is_some() && !layout.is_v2() {
             return Err(refuse(
-                "this is systemd's form, and systemd's cgroup driver is not supported; \
-                 set SystemdCgroup = false",
+                "this is systemd's form, and systemd's cgroup driver is supported on cgroup v2 \
+                 alone; set SystemdCgroup = false",
             ));
         }
-        let relative = path.trim_matches('/');
+        let of_scope = scope.as_ref().and_then(Scope::path);
+        let relative = of_scope.as_deref().unwrap_or(path).trim_matches('/');
         let parts: Vec<_> = relative
             .split('/')
             .filter(|part| !part.is_empty())
@@ -120,10 +139,12 @@ impl Cgroup {
                     .iter()
                     .map(|h| folder(&h.mount, &h.controllers))
                     .collect(),
+                scope,
             },
             Layout::V2 { mount, controllers } => Cgroup {
                 version: Version::V2,
                 folders: vec![folder(mount, controllers)],
+                scope,
             },
         })
     }
@@ -131,6 +152,44 @@ impl Cgroup {
     /// Whether it is one of cgroup v2.
     pub fn is_unified(&self) -> bool {
         self.version == Version::V2
+    }
+
+    /// Whether systemd makes it, by [`Cgroup::start_scope`].
+    pub fn is_systemds(&self) -> bool {
+        self.scope.is_some()
+    }
+
+    /// Its path below the mount points.
+    pub fn path(&self) -> PathBuf {
+        let folder = self.folders.first().and_then(|folder| {
+            let mount = folder.path.ancestors().nth(folder.depth)?;
+            folder.path.strip_prefix(mount).ok()
+        });
+        Path::new("/").join(folder.unwrap_or(Path::new("")))
+    }
+
+    /// Has systemd make it, around a process and with limits. It is there until
+    /// no process is in it any more.
+    ///
+    /// # Errors
+    ///
+    /// When systemd does not.
+    pub fn start_scope(
+        &self,
+        pid: i32,
+        resources: Option<&LinuxResources>,
+    ) -> Result<(), CgroupError> {
+        match &self.scope {
+            Some(scope) => scope.start(pid, resources),
+            None => Ok(()),
+        }
+    }
+
+    /// The file that tells what happens to its memory, where it may be gone before
+    /// it is removed.
+    pub fn memory_events(&self) -> Option<fs::File> {
+        self.scope.as_ref()?;
+        fs::File::open(self.controller("memory")?.join("memory.events")).ok()
     }
 
     /// Its folder in each hierarchy, with the name of that hierarchy's mount point.
@@ -146,6 +205,7 @@ impl Cgroup {
     #[must_use]
     pub fn sibling(&self, suffix: &str) -> Self {
         let mut sibling = self.clone();
+        sibling.scope = None;
         for folder in &mut sibling.folders {
             if let Some(name) = folder.path.file_name() {
                 let name = format!("{}{suffix}", name.to_string_lossy());
@@ -180,6 +240,9 @@ impl Cgroup {
         let rules = resources.devices().as_ref();
         if self.version == Version::V2 && rules.is_some_and(|rules| !rules.is_empty()) {
             self.limit_devices(Some(resources))?;
+        }
+        if let Some(scope) = &self.scope {
+            scope.update(resources)?;
         }
         self.set_limits(resources)
     }
@@ -341,8 +404,8 @@ impl Cgroup {
         }
     }
 
-    /// Removes the folders. What is gone already is no error; what still holds
-    /// a process is.
+    /// Removes the folders, and has systemd let go of its scope, which may take a
+    /// moment. What is gone already is no error; what still holds a process is.
     ///
     /// # Errors
     ///
@@ -356,6 +419,9 @@ impl Cgroup {
                 }
                 _ => {}
             }
+        }
+        if let (Some(scope), Ok(())) = (&self.scope, &result) {
+            scope.stop();
         }
         result
     }

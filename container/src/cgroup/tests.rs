@@ -45,6 +45,21 @@ fn a_path_stays_below_the_mount_points() {
 }
 
 #[test]
+fn a_scope_is_in_its_slice_and_what_is_beside_it_is_none() {
+    let layout = Layout::V2 {
+        mount: "/c".into(),
+        controllers: Vec::new(),
+    };
+    let cgroup = Cgroup::at(&layout, "a-b.slice:ctr:one").unwrap();
+    assert!(cgroup.is_systemds());
+    assert_eq!(cgroup.path(), Path::new("/a.slice/a-b.slice/ctr-one.scope"));
+    assert!(!cgroup.sibling("-compile").is_systemds());
+    let plain = Cgroup::at(&layout, "/default/one").unwrap();
+    assert!(!plain.is_systemds());
+    assert_eq!(plain.path(), Path::new("/default/one"));
+}
+
+#[test]
 fn limits_on_v1() {
     assert_eq!(
         lines(v1::writes(&resources()).unwrap()),

@@ -174,7 +174,7 @@ pub(super) fn ignored(resources: &LinuxResources) -> Vec<&'static str> {
 }
 
 /// The specification limits memory and swap together, v2 swap alone.
-fn swap_alone(swap: i64, limit: Option<i64>) -> Result<String, CgroupError> {
+pub(super) fn swap_alone(swap: i64, limit: Option<i64>) -> Result<String, CgroupError> {
     match (swap, limit) {
         (swap, _) if swap < 0 => Ok("max".into()),
         (swap, Some(limit)) if limit >= 0 && swap >= limit => Ok((swap - limit).to_string()),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use trireme_container::{native, pod};
+use trireme_container::{cgroup, native, pod};
 use trireme_core::message;
 use trireme_shim::{cleanup, fetch, server};
 
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         (Some("native"), None) => native::create::main().context("the server is gone"),
         (Some("exec"), None) => native::exec::main().context("cannot execute a program"),
         (Some("pause"), None) => pod::pause().context("cannot hold a pid namespace"),
+        (Some("hold"), None) => cgroup::hold().context("cannot hold a scope"),
         (Some("cleanup"), Some(bundle)) => cleanup::main(Path::new(&bundle)),
         (Some("--version" | "-v"), None) => {
             println!("trireme-shim {}", env!("CARGO_PKG_VERSION"));

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use trireme_container::SysError;
 use trireme_container::cgroup::Cgroup;
 use trireme_container::crash;
 use trireme_container::process::{Child, ProcessId};
@@ -22,6 +23,7 @@ use super::hooks::Hooks;
 use super::log::TaskLog;
 use super::native::{kill_all, signal_all};
 use super::process::{Process, lock};
+use super::scope;
 use crate::wire::events::Event;
 
 /// How long the kernel may take to let go of a cgroup, or to freeze one.
@@ -272,7 +274,7 @@ impl Container {
 
     /// Sees init to its end and tells the world.
     pub async fn watch(self: Arc<Self>, events: Events) {
-        let exit = self.init.end(&self.log).await;
+        let (exit, oom_kills) = scope::until(&self.cgroup, self.init.end(&self.log)).await;
         if self.launcher == Launcher::Native {
             // In a pid namespace that others share, its children go on.
             let cgroup = self.cgroup.clone();
@@ -280,7 +282,7 @@ impl Container {
         }
         self.end_execs().await;
         self.init.has_ended(exit);
-        if self.cgroup.oom_kills() > 0 {
+        if oom_kills.max(self.cgroup.oom_kills()) > 0 {
             events.send(&Event::Oom {
                 id: self.id.clone(),
             });
@@ -298,11 +300,19 @@ impl Container {
 /// last process; one that stays is reported, and left to `delete`.
 pub(super) async fn remove_cgroup(cgroup: &Cgroup, log: &TaskLog) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    while let Err(error) = cgroup.remove() {
+    while let Err(error) = removed(cgroup).await {
         if tokio::time::Instant::now() > deadline {
             log.warn(&error.to_string());
             return;
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+async fn removed(cgroup: &Cgroup) -> Result<(), SysError> {
+    if !cgroup.is_systemds() {
+        return cgroup.remove();
+    }
+    let cgroup = cgroup.clone();
+    aside(move || cgroup.remove()).await
 }

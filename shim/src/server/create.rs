@@ -23,6 +23,7 @@ use super::log::TaskLog;
 use super::native::{Launch, Launched};
 use super::process::{Process, reap};
 use super::sandbox::Sandboxes;
+use super::scope::Holder;
 use super::spawn::{Birth, Born, Newborn};
 use super::streams::{GuestStreams, StreamNames};
 use crate::order::Order;
@@ -167,6 +168,7 @@ impl Maker {
             _ => format!("/{namespace}/{}", request.id),
         };
         let cgroup = Cgroup::at(&self.layout, &path)?;
+        let cgroup_path = cgroup.path().display().to_string();
         let annotations = spec.annotations().clone().unwrap_or_default();
         let record = Record {
             id: request.id.clone(),
@@ -183,7 +185,7 @@ impl Maker {
         Ok(Site {
             state_dir,
             record,
-            cgroup_path: path,
+            cgroup_path,
             log,
         })
     }
@@ -196,8 +198,24 @@ impl Maker {
         site: &Site,
         abandoned: &Abandoned,
     ) -> Result<Made, ServiceError> {
+        let holder = self.limit(spec, site).await?;
+        let made = self.build_in(spec, sketch, request, site, abandoned).await;
+        if let Some(holder) = holder {
+            holder.leave().await;
+        }
+        made
+    }
+
+    /// Makes the container in its cgroup.
+    async fn build_in(
+        &self,
+        spec: &oci::Spec,
+        sketch: Sketch,
+        request: &api::CreateTaskRequest,
+        site: &Site,
+        abandoned: &Abandoned,
+    ) -> Result<Made, ServiceError> {
         let plan = &sketch.plan;
-        self.limit(spec, site)?;
         let streams = GuestStreams::open(&names(request), plan.terminal)?;
         let hooks = Hooks::of(&site.record);
         let pid_namespace = pid_namespace(plan)?;
@@ -293,13 +311,35 @@ impl Maker {
     }
 
     /// Makes the container's cgroup.
-    fn limit(&self, spec: &oci::Spec, site: &Site) -> Result<(), ServiceError> {
+    async fn limit(&self, spec: &oci::Spec, site: &Site) -> Result<Option<Holder>, ServiceError> {
         let resources = spec
             .linux()
             .as_ref()
             .and_then(|linux| linux.resources().as_ref());
+        let holder = Holder::enter(self, site.cgroup(), resources).await?;
+        let limited = Self::set_limits(site, resources, holder.as_ref().map(Holder::pid));
+        match (limited, holder) {
+            (Err(error), Some(holder)) => {
+                holder.leave().await;
+                Err(error)
+            }
+            (Err(error), None) => Err(error),
+            (Ok(()), holder) => Ok(holder),
+        }
+    }
+
+    fn set_limits(
+        site: &Site,
+        resources: Option<&oci::LinuxResources>,
+        holder: Option<i32>,
+    ) -> Result<(), ServiceError> {
         site.cgroup().create(resources)?;
-        if !site.cgroup().pids()?.is_empty() {
+        if site
+            .cgroup()
+            .pids()?
+            .into_iter()
+            .any(|pid| Some(pid) != holder)
+        {
             return Err(ServiceError::Setup(
                 "linux.cgroupsPath: the cgroup holds processes already; give each container its own".into(),
             ));

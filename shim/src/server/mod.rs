@@ -21,6 +21,7 @@ mod native;
 mod process;
 mod ready;
 mod sandbox;
+mod scope;
 mod service;
 mod spawn;
 mod streams;

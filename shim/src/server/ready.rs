@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use trireme_container::link::Link;
 
@@ -12,9 +13,21 @@ use trireme_container::link::Link;
 ///
 /// When the kernel cannot wait for it, as for an ordinary file.
 pub(super) fn of<T: AsFd + AsRawFd + Owner>(owner: T) -> io::Result<AsyncFd<T>> {
+    to(owner, Interest::READABLE.add(Interest::WRITABLE))
+}
+
+/// The same, for what is of interest alone.
+///
+/// # Errors
+///
+/// As [`of`].
+pub(super) fn to<T: AsFd + AsRawFd + Owner>(
+    owner: T,
+    interest: Interest,
+) -> io::Result<AsyncFd<T>> {
     // SAFETY: the types that are owners give the same open descriptor as long
     // as they live, and the value moves into the result.
-    Ok(unsafe { AsyncFd::register(owner) }?)
+    Ok(unsafe { AsyncFd::register_with_interest(owner, interest) }?)
 }
 
 /// A new link: the server's end, which can be waited for, and that of a process to
