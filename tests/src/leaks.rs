@@ -212,12 +212,13 @@ impl Snapshot {
     }
 }
 
-/// Whether a cgroup is one of a unit that is no container's.
+/// Whether a cgroup is one of a unit that is no container's. systemd keeps slices.
 fn is_of_a_unit(cgroup: &str) -> bool {
     const UNITS: [&str; 4] = [".service", ".mount", ".socket", "init.scope"];
-    cgroup
-        .split('/')
-        .any(|part| UNITS.iter().any(|unit| part.ends_with(unit)))
+    cgroup.ends_with(".slice")
+        || cgroup
+            .split('/')
+            .any(|part| UNITS.iter().any(|unit| part.ends_with(unit)))
 }
 
 impl fmt::Display for Snapshot {

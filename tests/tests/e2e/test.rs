@@ -57,7 +57,7 @@ fn run_on(host: &Host, mode: Mode, case: &Case) -> Result<()> {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (case.run)(&test)))
         .unwrap_or_else(|_| bail!("the case panicked"));
     test.remove_all();
-    if case.needs == Needs::Docker {
+    if matches!(case.needs, Needs::Docker | Needs::Cgroup2) {
         test.remove_all_of_docker();
     }
     let left = wait_until_clean(&host.instance, &before, CLEAN_LIMIT)?;
