@@ -18,6 +18,7 @@ pub(crate) mod hooks;
 mod lifetime;
 pub(crate) mod log;
 mod native;
+mod peers;
 mod process;
 mod ready;
 mod sandbox;
@@ -33,14 +34,18 @@ use std::io::Read;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::io::FdFlags;
 use tokio::net::UnixListener;
-use ttrpc::asynchronous::transport::Listener;
 
+use self::peers::Peers;
 use crate::newcomers;
 use crate::order::{ALIVE_FD, LISTENER_FD, ORDER_FD, Order};
+
+/// How long clients may take to hang up after the last answer.
+const HANG_UP: Duration = Duration::from_secs(1);
 
 /// Serves until there is nothing left to serve.
 ///
@@ -93,9 +98,10 @@ fn raise_oom_score() {
 async fn serve(listener: StdListener, order: Order) -> Result<()> {
     listener.set_nonblocking(true).context("cannot listen")?;
     let listener = UnixListener::from_std(listener).context("cannot listen")?;
+    let (listener, peers) = Peers::of(listener);
     let service = Arc::new(service::Service::new(order)?);
     let mut server = ttrpc::asynchronous::Server::new()
-        .add_listener(Listener::from(listener))
+        .add_listener(listener)
         .register_service(tasks::methods(&service))
         .register_service(sandbox::methods(&service));
     server.start().await.context("cannot serve")?;
@@ -103,6 +109,7 @@ async fn serve(listener: StdListener, order: Order) -> Result<()> {
         newcomers::sweep(run, newcomers::PATIENCE);
     }
     lifetime::until_left(&service).await;
+    peers.gone(HANG_UP).await;
     server.shutdown().await.context("cannot stop")?;
     Ok(())
 }

@@ -35,10 +35,11 @@ fn containerd_takes_the_configuration(test: &Test<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Its own limit of two seconds is for quiet machines.
+/// The client of CRI; its own limit of two seconds is for quiet machines.
+const CRICTL: [&str; 3] = ["crictl", "--timeout", "20s"];
+
 fn crictl(test: &Test<'_>, words: &[&str]) -> Result<String> {
-    let command = ["crictl", "--timeout", "20s"];
-    let output = test.exec(&[&command, words].concat())?.expect(0)?;
+    let output = test.exec(&[&CRICTL, words].concat())?.expect(0)?;
     Ok(output.stdout.trim().to_owned())
 }
 

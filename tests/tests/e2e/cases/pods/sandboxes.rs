@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, bail, ensure};
 
 use super::super::cases;
-use super::{Pod, both_sorts_share_a_pod, crictl, pid_of};
+use super::{CRICTL, Pod, both_sorts_share_a_pod, crictl, pid_of};
 use crate::command::LIMIT;
 use crate::mode::{Mode, Server};
 use crate::test::Test;
@@ -186,7 +186,12 @@ fn a_pod_of_the_shim_cannot_set_parameters_of_the_node(test: &Test<'_>) -> Resul
     );
     test.exec(&["bash", "-euc", &make])?.expect(0)?;
     let config = format!("{folder}/pod.json");
-    let refused = test.exec(&["crictl", "runp", "--runtime", handler_of(test), &config])?;
+    let runp = [
+        &CRICTL[..],
+        &["runp", "--runtime", handler_of(test), &config],
+    ]
+    .concat();
+    let refused = test.exec(&runp)?;
     let expected = "set kernel parameter kernel.panic";
     ensure!(
         refused.code != 0 && refused.stderr.contains(expected),
