@@ -1,6 +1,8 @@
-/* Takes and touches as many MiB of memory as its argument says, saying how many it has. */
+/* Takes and touches as many MiB of memory as its first argument says, saying how many it has, and
+   keeps them for as many seconds as its second says. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 int main(int argc, char **argv) {
     int wanted = argc > 1 ? atoi(argv[1]) : 16;
@@ -18,5 +20,6 @@ int main(int argc, char **argv) {
             fflush(stdout);
         }
     }
+    sleep(argc > 2 ? atoi(argv[2]) : 0);
     return 0;
 }

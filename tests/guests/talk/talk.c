@@ -1,5 +1,6 @@
 /* Talks over TCP.
-   talk serve PORT [COUNT]      answers COUNT connections (without it, all) with their own line
+   talk serve PORT [COUNT]      answers COUNT connections (without it, all) with their own line, and
+                                those of HTTP with 200, or 500 for what begins with /broken
    talk ask NAME PORT WORD      connects, says a word, prints the answer
    talk names NAME...           prints the addresses of names */
 #include <stdio.h>
@@ -32,6 +33,14 @@ static int failed(const char *what) {
     return 1;
 }
 
+/* The answer to a line. */
+static int answer_to(const char *line, char *answer, size_t size) {
+    if (strncmp(line, "GET ", 4))
+        return snprintf(answer, size, "aye, %s\n", line);
+    const char *status = strncmp(line, "GET /broken", 11) ? "200 OK" : "500 Broken";
+    return snprintf(answer, size, "HTTP/1.0 %s\r\nContent-Length: 4\r\n\r\naye\n", status);
+}
+
 static int serve(unsigned short port, long count) {
     int listener = net_listen(port);
     if (listener < 0)
@@ -40,11 +49,11 @@ static int serve(unsigned short port, long count) {
     fflush(stdout);
     for (long served = 0; count == 0 || served < count; served++) {
         struct net connection;
-        char line[NET_CHUNK], answer[NET_CHUNK + 8];
+        char line[NET_CHUNK], answer[NET_CHUNK + 64];
         if (net_accept(listener, &connection) < 0)
             return failed("accept");
         if (read_line(&connection, line) > 0) {
-            int length = snprintf(answer, sizeof answer, "aye, %s\n", line);
+            int length = answer_to(line, answer, sizeof answer);
             if (net_write(&connection, answer, length) == 0) {
                 printf("heard %s\n", line);
                 fflush(stdout);

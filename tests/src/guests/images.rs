@@ -83,7 +83,7 @@ fn native(folder: &Path) -> Result<Layer> {
     }
     layer.folder("bin");
     layer.program("bin/busybox", busybox()?);
-    for name in ["cat", "ls", "sh", "sleep", "true"] {
+    for name in ["cat", "ls", "sh", "sleep", "tar", "true"] {
         layer.link(&format!("bin/{name}"), "busybox");
     }
     surroundings(&mut layer);

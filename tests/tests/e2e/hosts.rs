@@ -17,6 +17,12 @@ use crate::mode::{self, PLUGINS};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trireme-host");
 const MARK: &str = "@e2e-";
+/// The RuntimeClasses that users are offered.
+const CLASSES: &str = include_str!("../../../deploy/kubernetes/runtimeclasses.yaml");
+const CLASSES_FILE: &str = "/etc/kubernetes/runtimeclasses.yaml";
+/// A pod of each of the two qualities of service whose cgroups stay.
+const PODS: &str = include_str!("../../hosts/kubernetes/warm-up.yaml");
+const PODS_FILE: &str = "/etc/kubernetes/warm-up.yaml";
 /// The second namespace of containerd that cases use.
 pub const SECOND_NAMESPACE: &str = "second";
 
@@ -83,6 +89,17 @@ impl Host {
                  mkdir -p $folder/containers $folder/sandboxes\n\
                  mkdir -p /run/containerd/io.containerd.sandbox.controller.v1.shim/k8s.io",
             )?;
+        }
+        if self.instance.kind.kubernetes {
+            self.write(CLASSES_FILE, &mut CLASSES.as_bytes())?;
+            self.write(PODS_FILE, &mut PODS.as_bytes())?;
+            self.warm_up_with(&format!(
+                "exec >/dev/null\n\
+                 kubectl apply -f {CLASSES_FILE}\n\
+                 kubectl apply -f {PODS_FILE}\n\
+                 kubectl wait --for=jsonpath={{.status.phase}}=Succeeded -f {PODS_FILE}\n\
+                 kubectl delete -f {PODS_FILE}"
+            ))?;
         }
         Ok(())
     }
@@ -200,9 +217,10 @@ impl Hosts {
     /// Whether a host has what a case needs.
     pub fn has(&self, index: usize, needs: Needs) -> bool {
         if self.kind_of(index).kubernetes {
-            return false;
+            return needs == Needs::Kube;
         }
         match needs {
+            Needs::Kube => false,
             Needs::Nothing => true,
             Needs::Docker => self.kind_of(index).docker,
             Needs::Cgroup2 => self.is_emulated(index),

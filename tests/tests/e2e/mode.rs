@@ -39,11 +39,17 @@ impl Server {
 impl Mode {
     /// The modes of one host of the run, which `position` tells from the others: both servers for
     /// wasmtime; for every other engine, and for Linux programs, one of them, in turns, which
-    /// together are both. `make soak` has all.
+    /// together are both. `make soak` has all. In a cluster it is wasmtime alone, since what is
+    /// tried there are pods.
     pub fn on(kind: &str, position: usize) -> Vec<Self> {
         if kind == "cgroup2" {
             let servers = Server::BOTH.map(|server| Self::Wasm(Engine::Wasmtime, server));
             return [&servers[..], &[Self::Linux(Server::PerPod), Self::Runc]].concat();
+        }
+        if kind == "kube" {
+            let servers = Server::BOTH.into_iter();
+            let wasm = servers.map(|server| Self::Wasm(Engine::Wasmtime, server));
+            return wasm.chain([Self::Runc]).collect();
         }
         // Its containerd is another host's too, but that has no WasmEdge.
         let is_for_one = kind == "forky-2.3";

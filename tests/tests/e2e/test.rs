@@ -57,8 +57,10 @@ fn run_on(host: &Host, mode: Mode, case: &Case) -> Result<()> {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (case.run)(&test)))
         .unwrap_or_else(|_| bail!("the case panicked"));
     test.remove_all();
-    if matches!(case.needs, Needs::Docker | Needs::Cgroup2) {
-        test.remove_all_of_docker();
+    match case.needs {
+        Needs::Docker | Needs::Cgroup2 => test.remove_all_of_docker(),
+        Needs::Kube => test.remove_all_of_kubernetes(),
+        _ => {}
     }
     let left = wait_until_clean(&host.instance, &before, CLEAN_LIMIT)?;
     as_expected(mode, case, result)?;
@@ -327,6 +329,32 @@ impl Test<'_> {
         let script = "docker ps -aq | xargs -r docker rm --force; docker network prune --force";
         if let Err(error) = self.exec(&["sh", "-c", script]) {
             eprintln!("e2e: after {}: {error:#}", self.id);
+        }
+    }
+
+    /// The case's namespace of the cluster: the next mode need not wait until it has gone.
+    pub fn namespace(&self) -> String {
+        format!("{}-{}", self.mode.name().replace('_', "-"), self.id)
+    }
+
+    /// Removes the case's namespace of the cluster, and what the kubelet keeps of pods that have
+    /// gone until it looks for it once a minute. It may be at the same containers just then, and of
+    /// two who remove one the second is refused, so that this is tried until all have gone.
+    fn remove_all_of_kubernetes(&self) {
+        let script = format!(
+            "kubectl delete namespace {0} --ignore-not-found --wait=false\n\
+             kubectl -n {0} delete pods --all --grace-period=1 --timeout=60s\n\
+             until [ -z \"$(crictl pods -q --state NotReady)\" ]; do\n\
+             crictl rmp $(crictl pods -q --state NotReady)\n\
+             done",
+            self.namespace()
+        );
+        match Running::start(&mut self.host.command(&["sh", "-c", &script]))
+            .and_then(|running| running.finish(LIMIT * 3))
+        {
+            Ok(output) if output.code == 0 => {}
+            Ok(output) => eprintln!("e2e: after {}: {output:?}", self.id),
+            Err(error) => eprintln!("e2e: after {}: {error:#}", self.id),
         }
     }
 }

@@ -14,6 +14,7 @@ mod exec;
 mod failures;
 mod images;
 mod kills;
+mod kube;
 mod load;
 mod plugins;
 mod pods;
@@ -57,6 +58,8 @@ pub enum Needs {
     Sandboxes,
     /// cgroup v2 alone, and systemd.
     Cgroup2,
+    /// Kubernetes. Such a host has no other cases: its containerd is another host's too.
+    Kube,
     /// A C library that is too old for libwasmedge.
     OldLibc,
     /// libwasmedge.
@@ -154,6 +157,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         docker_life::all(),
         docker_network::all(),
         docker_options::all(),
+        kube::all(),
         if soak() { kills::all() } else { Vec::new() },
     ]
     .into_iter()

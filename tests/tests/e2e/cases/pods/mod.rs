@@ -25,7 +25,7 @@ fn containerd_takes_the_configuration(test: &Test<'_>) -> Result<()> {
     let dump = test.exec(&["containerd", "config", "dump"])?.expect(0)?;
     // Versions differ in the sort of quotes.
     let text = dump.stdout.replace('\'', "\"");
-    for handler in ["wasm", "wasmtime", "wasm-node"] {
+    for handler in ["wasm", "wasmtime", "wasmer", "wasm-node"] {
         let line = format!("runtime_type = \"io.containerd.{handler}.v1\"");
         ensure!(text.contains(&line), "no {line}: {dump:?}");
     }

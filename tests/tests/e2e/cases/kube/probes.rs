@@ -1,0 +1,102 @@
+//! Probes of each sort, as the kubelet makes them: from outside by HTTP and TCP, inside by exec.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use super::super::cases;
+use super::Cluster;
+use crate::test::Test;
+
+cases! {
+    needs: Kube,
+    as_with_runc: [
+        ready_is_what_its_probes_find_so,
+        what_its_probes_find_dead_is_started_again,
+    ],
+    wasm: [],
+}
+
+/// A server at a port with a probe.
+fn server(cluster: &Cluster<'_>, name: &str, port: u16, kind: &str, mut probe: Value) -> Value {
+    let mut server = cluster.guest(name, &["/talk.wasm", "serve", &port.to_string()]);
+    probe["periodSeconds"] = json!(1);
+    // Compiling counts.
+    probe["timeoutSeconds"] = json!(5);
+    server[kind] = probe;
+    server
+}
+
+fn http(path: &str, port: u16) -> Value {
+    json!({ "httpGet": { "path": path, "port": port } })
+}
+
+fn tcp(port: u16) -> Value {
+    json!({ "tcpSocket": { "port": port } })
+}
+
+fn exec(command: &[&str]) -> Value {
+    json!({ "exec": { "command": command } })
+}
+
+fn ready_is_what_its_probes_find_so(test: &Test<'_>) -> Result<()> {
+    const KIND: &str = "readinessProbe";
+    Cluster::with(test, |cluster| {
+        let containers = json!([
+            server(cluster, "http", 8080, KIND, http("/", 8080)),
+            server(cluster, "tcp", 8081, KIND, tcp(8081)),
+            server(cluster, "exec", 8082, KIND, exec(&["/hello.wasm"])),
+        ]);
+        cluster.pod("ready", json!({ "containers": containers }))?;
+        let containers = json!([
+            server(cluster, "http", 8080, KIND, http("/broken", 8080)),
+            server(cluster, "tcp", 8081, KIND, tcp(9)),
+            server(cluster, "exec", 8082, KIND, exec(&["/exit.wasm", "1"])),
+        ]);
+        cluster.pod("unready", json!({ "containers": containers }))?;
+        cluster.wait("pod/ready", "condition=Ready")?;
+        for failure in [
+            "HTTP probe failed with statuscode: 500",
+            "connection refused",
+            "Readiness probe failed",
+        ] {
+            cluster.wait_for_event("unready", failure)?;
+        }
+        let ready = cluster.get("pod/unready", "{.status.containerStatuses[*].ready}")?;
+        ensure!(ready == "false false false", "{ready}");
+        Ok(())
+    })
+}
+
+fn what_its_probes_find_dead_is_started_again(test: &Test<'_>) -> Result<()> {
+    const KIND: &str = "livenessProbe";
+    Cluster::with(test, |cluster| {
+        let once = |mut probe: Value| {
+            probe["failureThreshold"] = json!(1);
+            probe
+        };
+        let containers = json!([
+            server(cluster, "http", 8080, KIND, once(http("/broken", 8080))),
+            server(cluster, "tcp", 8081, KIND, once(tcp(9))),
+            server(
+                cluster,
+                "exec",
+                8082,
+                KIND,
+                once(exec(&["/exit.wasm", "1"]))
+            ),
+        ]);
+        cluster.pod("dead", json!({ "containers": containers }))?;
+        for container in 0..3 {
+            let count = format!("{{.status.containerStatuses[{container}].restartCount}}");
+            super::wait_until(|| {
+                let seen = cluster.get("pod/dead", &count)?;
+                ensure!(
+                    !seen.is_empty() && seen != "0",
+                    "container {container}: `{seen}`"
+                );
+                Ok(())
+            })?;
+        }
+        cluster.wait_for_event("dead", "failed liveness probe, will be restarted")
+    })
+}

@@ -1,0 +1,91 @@
+//! What the kubelet tells of a container's use of the machine, against what the kernel does.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::super::cases;
+use super::Cluster;
+use crate::test::Test;
+
+cases! {
+    needs: Kube,
+    as_with_runc: [],
+    wasm: [the_summary_tells_what_the_cgroup_does],
+}
+
+/// Nanoseconds of processors, and bytes that cannot be given back at once.
+#[derive(Debug)]
+struct Use {
+    processor: u64,
+    memory: u64,
+}
+
+fn the_summary_tells_what_the_cgroup_does(test: &Test<'_>) -> Result<()> {
+    Cluster::with(test, |cluster| {
+        // It works for a while, then keeps what it has.
+        let guest = cluster.guest("guest", &["/grow.wasm", "64", "1000"]);
+        cluster.running_pod("steady", guest)?;
+        cluster
+            .start(&["logs", "--follow", "steady"])?
+            .wait_for("64 MiB")?;
+        let id = cluster.get("pod/steady", "{.status.containerStatuses[0].containerID}")?;
+        let id = id
+            .strip_prefix("containerd://")
+            .with_context(|| id.clone())?;
+        super::wait_until(|| {
+            let (told, is) = (of_summary(cluster)?, of_cgroup(test, id)?);
+            for (told, is) in [(told.processor, is.processor), (told.memory, is.memory)] {
+                ensure!(
+                    told.abs_diff(is) * 10 <= is,
+                    "the kubelet tells {told:?}, the cgroup {is:?}"
+                );
+            }
+            Ok(())
+        })
+    })
+}
+
+fn of_summary(cluster: &Cluster<'_>) -> Result<Use> {
+    // The API server does not pass requests on to loopback. The kubelet looks at no token, but
+    // without one kubectl would ask for a name.
+    let script = "kubectl --kubeconfig=/dev/null --server=https://127.0.0.1:10250 \
+                  --insecure-skip-tls-verify --token=none get --raw /stats/summary";
+    let output = cluster.test.exec(&["sh", "-c", script])?.expect(0)?;
+    let summary: Value = serde_json::from_str(&output.stdout)?;
+    let pods = summary["pods"].as_array().context("no pods")?;
+    let pod = pods
+        .iter()
+        .find(|pod| pod["podRef"]["namespace"] == cluster.namespace.as_str())
+        .context("the pod is not told")?;
+    let guest = &pod["containers"][0];
+    let number = |value: &Value| value.as_u64().with_context(|| guest.to_string());
+    Ok(Use {
+        processor: number(&guest["cpu"]["usageCoreNanoSeconds"])?,
+        memory: number(&guest["memory"]["workingSetBytes"])?,
+    })
+}
+
+/// By the files of version 1 or 2, whichever the machine has.
+fn of_cgroup(test: &Test<'_>, id: &str) -> Result<Use> {
+    let script = r#"cd /sys/fs/cgroup
+        if [ -e cgroup.controllers ]; then
+            folder=$(find . -type d -name "$0")
+            sed -n 's/^usage_usec \(.*\)/\1000/p' "$folder/cpu.stat"
+            cat "$folder/memory.current"
+            sed -n 's/^inactive_file //p' "$folder/memory.stat"
+        else
+            cat "$(find cpuacct -type d -name "$0")/cpuacct.usage"
+            folder=$(find memory -type d -name "$0")
+            cat "$folder/memory.usage_in_bytes"
+            sed -n 's/^total_inactive_file //p' "$folder/memory.stat"
+        fi"#;
+    let output = test.exec(&["bash", "-euc", script, id])?.expect(0)?;
+    let numbers: Result<Vec<u64>, _> = output.stdout.lines().map(str::parse).collect();
+    match numbers.with_context(|| format!("{output:?}"))?[..] {
+        [processor, usage, inactive] => Ok(Use {
+            processor,
+            memory: usage - inactive,
+        }),
+        _ => anyhow::bail!("three numbers were expected: {output:?}"),
+    }
+}

@@ -1,0 +1,126 @@
+//! What goes in and out of containers: logs, commands, terminals' streams, ports, files.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use super::super::cases;
+use super::{Cluster, sidecar};
+use crate::command::LIMIT;
+use crate::test::Test;
+
+cases! {
+    needs: Kube,
+    as_with_runc: [
+        logs_are_read_and_followed,
+        commands_are_executed_with_their_streams_and_codes,
+        a_running_container_is_attached_to,
+        a_port_is_forwarded_to_a_guest,
+    ],
+    wasm: [files_are_copied_to_and_from_a_sidecar],
+}
+
+fn logs_are_read_and_followed(test: &Test<'_>) -> Result<()> {
+    Cluster::with(test, |cluster| {
+        cluster.running_pod("clock", cluster.guest("clock", &["/tick.wasm"]))?;
+        let mut follower = cluster.start(&["logs", "--follow", "clock"])?;
+        follower.wait_for("\n9\n")?;
+        let tail = cluster.kubectl(&["logs", "--tail=1", "--timestamps", "clock"])?;
+        let (time, count) = tail.split_once(' ').with_context(|| tail.clone())?;
+        ensure!(time.starts_with("20") && time.contains('T'), "{tail}");
+        ensure!(count.parse::<u64>().is_ok(), "{tail}");
+        let whole = cluster.kubectl(&["logs", "clock"])?;
+        let in_order = whole.lines().enumerate();
+        for (number, line) in in_order {
+            ensure!(line == number.to_string(), "line {number} is `{line}`");
+        }
+        // Who follows is told the end.
+        cluster.kubectl(&["delete", "pod", "clock", "--wait=false"])?;
+        follower.finish(LIMIT)?.expect(0)?;
+        Ok(())
+    })
+}
+
+fn commands_are_executed_with_their_streams_and_codes(test: &Test<'_>) -> Result<()> {
+    Cluster::with(test, |cluster| {
+        cluster.running_pod("deck", cluster.guest("deck", &["/sleep.wasm", "1000"]))?;
+        let streams = cluster.start(&["exec", "deck", "--", "/streams.wasm"])?;
+        let streams = streams.finish(LIMIT)?.expect(0)?;
+        ensure!(streams.stdout == "to stdout\n", "{streams:?}");
+        ensure!(streams.stderr == "to stderr\n", "{streams:?}");
+        let seven = cluster.start(&["exec", "deck", "--", "/exit.wasm", "7"])?;
+        seven.finish(LIMIT)?.expect(7)?;
+        let mut cat = cluster.start(&["exec", "--stdin", "deck", "--", "/cat.wasm"])?;
+        cat.write("ahoy\n")?;
+        cat.close_stdin();
+        let cat = cat.finish(LIMIT)?.expect(0)?;
+        ensure!(cat.stdout == "ahoy\n", "{cat:?}");
+        ensure!(cat.stderr.contains("after 5 bytes"), "{cat:?}");
+        Ok(())
+    })
+}
+
+fn a_running_container_is_attached_to(test: &Test<'_>) -> Result<()> {
+    Cluster::with(test, |cluster| {
+        let mut echo = cluster.guest("echo", &["/cat.wasm"]);
+        echo["stdin"] = json!(true);
+        echo["stdinOnce"] = json!(true);
+        let containers = json!([echo]);
+        cluster.pod(
+            "echo",
+            json!({ "containers": containers, "restartPolicy": "Never" }),
+        )?;
+        cluster.wait("pod/echo", "condition=Ready")?;
+        let mut attached = cluster.start(&["attach", "--stdin", "echo"])?;
+        attached.write("ahoy\n")?;
+        attached.wait_for("ahoy\n")?;
+        attached.close_stdin();
+        let attached = attached.finish(LIMIT)?.expect(0)?;
+        ensure!(attached.stdout == "ahoy\n", "{attached:?}");
+        cluster.wait("pod/echo", "jsonpath={.status.phase}=Succeeded")?;
+        let logs = cluster.kubectl(&["logs", "echo"])?;
+        ensure!(logs == "ahoy\nend of input after 5 bytes", "{logs}");
+        Ok(())
+    })
+}
+
+fn a_port_is_forwarded_to_a_guest(test: &Test<'_>) -> Result<()> {
+    Cluster::with(test, |cluster| {
+        let server = cluster.guest("server", &["/talk.wasm", "serve", "8080"]);
+        cluster.running_pod("server", server)?;
+        let mut forward = cluster.start(&["port-forward", "pod/server", ":8080"])?;
+        forward.wait_for("Forwarding from 127.0.0.1:")?;
+        let seen = forward.seen();
+        let port = seen
+            .lines()
+            .find_map(|line| line.strip_prefix("Forwarding from 127.0.0.1:"))
+            .and_then(|rest| rest.split(' ').next());
+        let port = port.with_context(|| seen.clone())?;
+        let client = test.host.guests()?.join("native/talk");
+        let client = client.to_str().context("a path that is not UTF-8")?;
+        for word in ["ahoy", "again"] {
+            let output = test.exec(&[client, "ask", "127.0.0.1", port, word])?;
+            let output = output.expect(0)?;
+            ensure!(output.stdout == format!("aye, {word}\n"), "{output:?}");
+        }
+        Ok(())
+    })
+}
+
+/// A guest has no `tar`, which `kubectl cp` runs.
+fn files_are_copied_to_and_from_a_sidecar(test: &Test<'_>) -> Result<()> {
+    const FROM: &str = "/etc/trireme/config.toml";
+    const BACK: &str = "/run/copied-back";
+    Cluster::with(test, |cluster| {
+        let guest = cluster.guest("guest", &["/sleep.wasm", "1000"]);
+        let containers = json!([guest, sidecar(&["/bin/sleep", "1000"])]);
+        cluster.pod("ship", json!({ "containers": containers }))?;
+        cluster.wait("pod/ship", "condition=Ready")?;
+        let to = ["cp", "--container=sidecar", FROM, "ship:/work/copied"];
+        cluster.kubectl(&to)?;
+        let back = ["cp", "--container=sidecar", "ship:/work/copied", BACK];
+        cluster.kubectl(&back)?;
+        test.exec(&["cmp", FROM, BACK])?.expect(0)?;
+        test.exec(&["rm", BACK])?.expect(0)?;
+        Ok(())
+    })
+}
