@@ -88,7 +88,7 @@ demo: build go
 
 ## make hosts    the test hosts, each with a real containerd
 hosts: build go
-	@for host in bookworm containerd-2.3 trixie forky forky-2.3 kube; do tests/host $$host -- true || exit; done
+	@for host in bookworm containerd-2.3 trixie forky forky-2.3 kube cgroup2; do tests/host $$host -- true || exit; done
 
 ## make lint     formatting, clippy, licences, and the arrows between crates
 lint: rust apt
