@@ -20,6 +20,7 @@ int main(int argc, char **argv) {
             fflush(stdout);
         }
     }
-    sleep(argc > 2 ? atoi(argv[2]) : 0);
+    if (argc > 2)
+        sleep(atoi(argv[2]));
     return 0;
 }
