@@ -15,6 +15,7 @@ pub mod process;
 pub mod state;
 pub mod stdio;
 mod sys;
+pub mod zygote;
 
 /// An error of the kernel with what was being done.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,8 @@
 //! What the server says to the processes it spawns, and what they answer.
 //!
 //! One `SOCK_SEQPACKET` socket a process: a packet is one message in JSON,
-//! with at most one descriptor beside it. The end of the other side is the end
-//! of the conversation.
+//! with at most one descriptor beside it, or some more for a zygote. The end of
+//! the other side is the end of the conversation.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -19,6 +19,8 @@ use trireme_engine::Kind;
 
 /// The largest message, in bytes.
 const MAX_MESSAGE: usize = 64 << 10;
+/// The most descriptors beside a message.
+pub(crate) const MAX_FDS: usize = 8;
 
 /// What init tells the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,6 +155,19 @@ impl Link {
     /// `BrokenPipe` when the other side is gone; `InvalidInput` for a message
     /// that is too large.
     pub fn send<T: Serialize>(&self, message: &T, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        self.send_all(message, fd.as_slice())
+    }
+
+    /// Sends a message with up to [`MAX_FDS`] descriptors.
+    ///
+    /// # Errors
+    ///
+    /// As [`Link::send`].
+    pub(crate) fn send_all<T: Serialize>(
+        &self,
+        message: &T,
+        fds: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         let bytes = serde_json::to_vec(message)?;
         if bytes.len() > MAX_MESSAGE {
             return Err(io::Error::new(
@@ -160,11 +175,13 @@ impl Link {
                 "message too large",
             ));
         }
-        let fds: Vec<_> = fd.into_iter().collect();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !fds.is_empty() {
-            ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+        if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "too many descriptors",
+            ));
         }
         rustix::net::sendmsg(
             &self.0,
@@ -182,8 +199,18 @@ impl Link {
     /// `WouldBlock` on a non-blocking link without a message; `InvalidData`
     /// for what is no message.
     pub fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+        let received = self.receive_all()?;
+        Ok(received.map(|(message, fds)| (message, fds.into_iter().next())))
+    }
+
+    /// Waits for a message and all descriptors beside it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Link::receive`].
+    pub(crate) fn receive_all<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         let mut bytes = vec![0; MAX_MESSAGE];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let received = loop {
             let result = rustix::net::recvmsg(
@@ -199,10 +226,11 @@ impl Link {
                 other => break other?,
             }
         };
-        let fd = ancillary.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        let fds = ancillary.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
             _ => None,
         });
+        let fds = fds.flatten().collect();
         if received.bytes == 0 {
             return Ok(None);
         }
@@ -214,7 +242,7 @@ impl Link {
         }
         Ok(Some((
             serde_json::from_slice(&bytes[..received.bytes])?,
-            fd,
+            fds,
         )))
     }
 

@@ -14,7 +14,7 @@ use trireme_core::plan::mounts::{Attributes, attr};
 use trireme_core::plan::{NamespaceKind, Namespaces};
 
 use crate::init::mounting;
-use crate::sys::{self, Cloned};
+use crate::sys::{self, Cloned, Parent};
 use crate::{Doing, SysError};
 
 /// The descriptor of the link in a spawned process.
@@ -24,6 +24,9 @@ pub const PLAN_FD: RawFd = 4;
 /// The descriptor of what a spawned process works on: in a compiler the
 /// program, in a process that is executed beside an init that init.
 pub const SUBJECT_FD: RawFd = 5;
+
+/// How many descriptors a spawned process may be given.
+pub(crate) const DESCRIPTORS: usize = SUBJECT_FD as usize + 1;
 
 /// The name of the program that runs guests and compiles them.
 pub const EXECUTOR: &CStr = c"trireme-executor";
@@ -227,42 +230,53 @@ impl Spawn<'_> {
             .doing(|| format!("start {}", self.executor.display()))?;
         let argv = [self.name.as_ptr(), self.verb.as_ptr(), std::ptr::null()];
         let envp: [*const libc::c_char; 1] = [std::ptr::null()];
-        let fds: [(RawFd, RawFd); 6] = [
-            (self.stdio[0].as_raw_fd(), 0),
-            (self.stdio[1].as_raw_fd(), 1),
-            (self.stdio[2].as_raw_fd(), 2),
-            (self.link.as_raw_fd(), LINK_FD),
-            (self.plan.as_raw_fd(), PLAN_FD),
-            (self.subject.map_or(-1, |fd| fd.as_raw_fd()), SUBJECT_FD),
-        ];
-        // The child's own copies stand above every number it hands out, so
-        // that putting one in its place overwrites no other.
-        let floor = SUBJECT_FD + 1;
-        let own = self
-            .pid_namespace
-            .map(|_| self.own_pid_namespace())
-            .transpose()?;
-        if let Some(namespace) = self.pid_namespace {
-            enter_pid_namespace(namespace)?;
-        }
+        let descriptors = self
+            .descriptors()
+            .map(|fd| fd.map_or(-1, |fd| fd.as_raw_fd()));
+        let cradle = Cradle::set(self.pid_namespace)?;
         // SAFETY: the child calls only functions that are async-signal-safe:
-        // fcntl, dup3, setsid, ioctl, sigprocmask, sigaction, prctl, execve,
-        // write and _exit, on memory that was made before the clone.
+        // those of `settle`, prctl, execve, write and _exit, on memory that was
+        // made before the clone.
         let cloned = unsafe {
-            match sys::clone3(self.new_namespaces, self.cgroup) {
-                Ok(Cloned::Child) => child(&fds, floor, self.terminal, &path, &argv, &envp),
+            match sys::clone3(Parent::This, self.new_namespaces, self.cgroup) {
+                Ok(Cloned::Child) => child(&descriptors, self.terminal, &path, &argv, &envp),
                 Ok(Cloned::Parent { pid, pidfd }) => Ok(Child { pid, pidfd }),
                 Err(error) => Err(error),
             }
         };
-        if let Some(own) = own {
-            enter_pid_namespace(own.as_fd())?;
-        }
+        cradle.reset()?;
         cloned.doing(|| format!("start {} in new namespaces", self.executor.display()))
     }
 
-    fn own_pid_namespace(&self) -> Result<fs::File, SysError> {
-        fs::File::open("/proc/self/ns/pid").doing(|| "open /proc/self/ns/pid".into())
+    /// What the process finds at its descriptors, in their order.
+    pub(crate) fn descriptors(&self) -> [Option<BorrowedFd<'_>>; DESCRIPTORS] {
+        let [input, output, error] = self.stdio.map(Some);
+        let (link, plan) = (Some(self.link), Some(self.plan));
+        [input, output, error, link, plan, self.subject]
+    }
+}
+
+/// Where the next children of this process are born, if not in its own pid namespace.
+pub(crate) struct Cradle {
+    own: Option<fs::File>,
+}
+
+impl Cradle {
+    /// Has them born in a namespace, if there is one.
+    pub(crate) fn set(namespace: Option<BorrowedFd<'_>>) -> Result<Self, SysError> {
+        let Some(namespace) = namespace else {
+            return Ok(Cradle { own: None });
+        };
+        let own = "/proc/self/ns/pid";
+        let own = fs::File::open(own).doing(|| format!("open {own}"))?;
+        enter_pid_namespace(namespace)?;
+        Ok(Cradle { own: Some(own) })
+    }
+
+    /// Has them born here again. In a child there is no way back.
+    pub(crate) fn reset(self) -> Result<(), SysError> {
+        self.own
+            .map_or(Ok(()), |own| enter_pid_namespace(own.as_fd()))
     }
 }
 
@@ -278,32 +292,27 @@ fn enter_pid_namespace(namespace: BorrowedFd<'_>) -> Result<(), SysError> {
     result.doing(|| "enter the pid namespace".into())
 }
 
-/// What the child does between clone and exec. It reports a failure on its
-/// link and exits.
+/// Puts descriptors where a spawned process looks for them (-1 stands for none),
+/// and gives it a session and signals of its own.
 ///
 /// # Safety
 ///
-/// Only to be called in the child of a clone; see [`sys::clone3`].
-unsafe fn child(
-    fds: &[(RawFd, RawFd); 6],
-    floor: RawFd,
-    terminal: bool,
-    path: &CStr,
-    argv: &[*const libc::c_char; 3],
-    envp: &[*const libc::c_char; 1],
-) -> ! {
-    // SAFETY: async-signal-safe calls only, on descriptors and memory that the
-    // parent made before the clone.
+/// Only to be called in the child of a clone, where nobody owns the descriptors
+/// that are overwritten.
+pub(crate) unsafe fn settle(descriptors: &[RawFd; DESCRIPTORS], terminal: bool) {
+    // SAFETY: async-signal-safe calls only, on memory of the caller.
     unsafe {
-        let mut above = [-1; 6];
-        for (copy, (from, _)) in above.iter_mut().zip(fds) {
+        // The copies stand above every number that is handed out, so that
+        // putting one in its place overwrites no other.
+        let mut above = [-1; DESCRIPTORS];
+        for (copy, from) in above.iter_mut().zip(descriptors) {
             if *from >= 0 {
-                *copy = libc::fcntl(*from, libc::F_DUPFD_CLOEXEC, floor);
+                *copy = libc::fcntl(*from, libc::F_DUPFD_CLOEXEC, DESCRIPTORS as RawFd);
             }
         }
-        for (copy, (_, to)) in above.iter().zip(fds) {
+        for (to, copy) in above.iter().enumerate() {
             if *copy >= 0 {
-                libc::dup2(*copy, *to);
+                libc::dup2(*copy, to as RawFd);
             }
         }
         libc::setsid();
@@ -314,6 +323,26 @@ unsafe fn child(
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
+/// What the child does between clone and exec. It reports a failure on its
+/// link and exits.
+///
+/// # Safety
+///
+/// Only to be called in the child of a clone; see [`sys::clone3`].
+unsafe fn child(
+    descriptors: &[RawFd; DESCRIPTORS],
+    terminal: bool,
+    path: &CStr,
+    argv: &[*const libc::c_char; 3],
+    envp: &[*const libc::c_char; 1],
+) -> ! {
+    // SAFETY: async-signal-safe calls only, on descriptors and memory that the
+    // parent made before the clone.
+    unsafe {
+        settle(descriptors, terminal);
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
         // The only thing left to fail; a message in the link's own form.

@@ -19,20 +19,39 @@ pub enum Cloned {
     Child,
 }
 
+/// Whose child a copy of this process is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Parent {
+    /// This process's.
+    This,
+    /// That of this process's own parent, which is told of its end by the signal
+    /// that this process was made with (`CLONE_PARENT`).
+    Own,
+}
+
 /// A copy of this process in new namespaces, as fork(2) makes it.
 ///
 /// # Safety
 ///
-/// Until it execs or exits, the child may only do what a signal handler may
-/// do (`signal-safety(7)`): no allocation, no locks, no panic.
-pub unsafe fn clone3(namespaces: i32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+/// Where this process has more than one thread, the child may only do what a
+/// signal handler may do (`signal-safety(7)`) until it execs or exits: no
+/// allocation, no locks, no panic. The handlers of `pthread_atfork(3)` are not
+/// called.
+pub unsafe fn clone3(
+    parent: Parent,
+    namespaces: i32,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Cloned> {
     const INTO_CGROUP: u64 = 0x2_0000_0000;
     let mut pidfd: RawFd = -1;
     // SAFETY: a zeroed clone_args is valid; it is all integers.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = namespaces as u64 | libc::CLONE_PIDFD as u64;
     args.pidfd = &raw mut pidfd as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    match parent {
+        Parent::This => args.exit_signal = libc::SIGCHLD as u64,
+        Parent::Own => args.flags |= libc::CLONE_PARENT as u64,
+    }
     if let Some(cgroup) = cgroup {
         args.flags |= INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;

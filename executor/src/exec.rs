@@ -13,11 +13,11 @@ use trireme_container::link::{InitOrder, Link};
 use trireme_container::process::SUBJECT_FD;
 use trireme_container::{cgroup, crash};
 
-use crate::init::{self, Prepared};
-use crate::{deadline, engines};
+use crate::deadline;
+use crate::init::{self, EngineSource, Prepared};
 
 /// Joins a container.
-pub fn prepare(link: &Link, order: File) -> Result<Prepared> {
+pub fn prepare(link: &Link, order: File, source: EngineSource) -> Result<Prepared> {
     // SAFETY: the server hands this descriptor over by its number; nothing else
     // in this process knows of it.
     let parent = unsafe { OwnedFd::from_raw_fd(SUBJECT_FD) };
@@ -31,7 +31,7 @@ pub fn prepare(link: &Link, order: File) -> Result<Prepared> {
     }
     cgroup::join(&cgroup)?;
     deadline::report_to_server();
-    let engine = engines::create(&plan.engine)?;
+    let engine = source.engine(&plan.engine)?;
     container::is_alone()?;
     let tree = rootfs::Tree::join(&plan, parent.as_fd())?;
     drop(parent);

@@ -16,6 +16,7 @@ use trireme_container::process::{LINK_FD, PLAN_FD};
 use trireme_container::{cgroup, crash};
 use trireme_core::message;
 use trireme_core::plan::Plan;
+use trireme_core::request::EngineChoice;
 use trireme_engine::{Directory, Engine, Guest, Kind, Program, Rights, World};
 
 use crate::{deadline, engines, guest};
@@ -28,10 +29,35 @@ pub struct Prepared {
 }
 
 /// What leads to a guest: a container's init, or what is executed beside it.
-pub type Prepare = fn(&Link, File) -> Result<Prepared>;
+pub type Prepare = fn(&Link, File, EngineSource) -> Result<Prepared>;
+
+/// Where the engine comes from.
+pub enum EngineSource {
+    /// It is created for this guest.
+    New,
+    /// A zygote's, which was created for any guest of this choice.
+    Zygote(Box<dyn Engine>, EngineChoice),
+}
+
+impl EngineSource {
+    /// The engine of a choice.
+    pub fn engine(self, choice: &EngineChoice) -> Result<Box<dyn Engine>> {
+        match self {
+            EngineSource::New => Ok(engines::create(choice)?),
+            EngineSource::Zygote(engine, own) if own == *choice => Ok(engine),
+            EngineSource::Zygote(_, own) => Err(anyhow!(
+                "the zygote's engine is {} for handler \"{}\", not {} for \"{}\"",
+                own.engine,
+                own.handler,
+                choice.engine,
+                choice.handler
+            )),
+        }
+    }
+}
 
 /// Prepares a guest, waits to be started, runs it.
-pub fn main(prepare: Prepare) -> Result<u8> {
+pub fn main(prepare: Prepare, source: EngineSource) -> Result<u8> {
     // SAFETY: the server hands these two descriptors over by their numbers;
     // nothing else in this process knows of them.
     let (link, order) = unsafe {
@@ -40,7 +66,7 @@ pub fn main(prepare: Prepare) -> Result<u8> {
             File::from_raw_fd(PLAN_FD),
         )
     };
-    let prepared = match prepare(&link, order) {
+    let prepared = match prepare(&link, order, source) {
         Ok(prepared) => prepared,
         Err(error) => {
             let is_native = matches!(error.downcast_ref(), Some(InitError::Native(_)));
@@ -75,7 +101,7 @@ pub fn main(prepare: Prepare) -> Result<u8> {
 }
 
 /// Sets the container up.
-pub fn prepare(link: &Link, order: File) -> Result<Prepared> {
+pub fn prepare(link: &Link, order: File, source: EngineSource) -> Result<Prepared> {
     container::harden(PLAN_FD)?;
     crash::keep();
     let InitOrder {
@@ -106,7 +132,7 @@ pub fn prepare(link: &Link, order: File) -> Result<Prepared> {
     let found = look_up(link, &tree, &plan)?;
     // While the server looks for the code, or has it compiled.
     deadline::report_to_server();
-    let engine = engines::create(&plan.engine)?;
+    let engine = source.engine(&plan.engine)?;
     tree.ensure_folder(&plan.cwd)?;
     let home = home(&tree, &plan);
     container::is_alone()?;

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `init` | the server | becomes a container's first process |
 //! | `exec` | the server | runs another guest beside a container's first process |
+//! | `zygote` | the server | becomes either of them many times, by copies of itself |
 //! | `compile` | the server | compiles one program without privileges, and ends |
 //! | `run` | `trireme run` | runs a program outside any container |
 //! | `precompile` | `trireme compile` | fills the cache ahead of time |
@@ -25,10 +26,14 @@ mod precompile;
 mod probe;
 mod request;
 mod run;
+mod title;
+mod zygote;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+
+use self::init::EngineSource;
 
 /// The exit status for a failure of Trireme's own, as `docker run` has it.
 const FAILED: u8 = 125;
@@ -57,8 +62,9 @@ fn dispatch() -> Result<u8> {
     let verb = args.next();
     guest::name_process("trireme-executor");
     match verb.as_deref() {
-        Some("init") => init::main(init::prepare),
-        Some("exec") => init::main(exec::prepare),
+        Some("init") => init::main(init::prepare, EngineSource::New),
+        Some("exec") => init::main(exec::prepare, EngineSource::New),
+        Some("zygote") => zygote::main(),
         Some("compile") => compile::main(),
         Some("run") => run::main(request::read(args)?),
         Some("precompile") => precompile::main(request::read(args)?),

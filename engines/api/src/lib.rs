@@ -82,6 +82,18 @@ pub trait Adapter: Send + Sync {
 
 /// An engine with its settings and limits.
 pub trait Engine {
+    /// Makes now what [`Engine::load`] would make otherwise, for a process that is
+    /// copied before each program: tables of imports, for instance. It starts no
+    /// thread, keeps no descriptor open, and draws no random number, which all copies
+    /// would share.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::load`], of which the program is no cause.
+    fn warm_up(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// Whether the engine would take these bytes, judged without compiling.
     ///
     /// # Errors

@@ -73,6 +73,10 @@ struct Machine {
 }
 
 impl Engine for Machine {
+    fn warm_up(&self) -> Result<(), EngineError> {
+        load::make_linkers(self)
+    }
+
     fn accepts(&self, wasm: &[u8], kind: Kind) -> Result<(), EngineError> {
         compile::accepts(self.features, wasm, kind)
     }

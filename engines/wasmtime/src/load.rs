@@ -61,7 +61,7 @@ pub(crate) unsafe fn module(
     check_limits(machine, Some(module.resources_required()))?;
     let entry = entry.unwrap_or("_start");
     check_entry(&module, entry)?;
-    let pre = once(&machine.modules, || module_linker(&machine.engine))?
+    let pre = modules(machine)?
         .instantiate_pre(&module)
         .map_err(|error| missing_import(&error))?;
     Ok(Box::new(ModuleProgram {
@@ -93,7 +93,7 @@ pub(crate) unsafe fn component(
     if let Some(name) = entry {
         check_component_entry(&machine.engine, &component, name)?;
     }
-    let pre = once(&machine.components, || component_linker(&machine.engine))?
+    let pre = components(machine)?
         .instantiate_pre(&component)
         .map_err(|error| EngineError::Link(format!("an import is not provided: {error:#}")))?;
     let entry = match entry {
@@ -106,6 +106,21 @@ pub(crate) unsafe fn component(
         entry,
         limits: machine.limits,
     }))
+}
+
+/// Makes what modules and components import.
+pub(crate) fn make_linkers(machine: &Machine) -> Result<(), EngineError> {
+    modules(machine)?;
+    components(machine)?;
+    Ok(())
+}
+
+fn modules(machine: &Machine) -> Result<&ModuleLinker, EngineError> {
+    once(&machine.modules, || module_linker(&machine.engine))
+}
+
+fn components(machine: &Machine) -> Result<&ComponentLinker, EngineError> {
+    once(&machine.components, || component_linker(&machine.engine))
 }
 
 fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T, Error>) -> Result<&T, EngineError> {

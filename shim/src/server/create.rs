@@ -10,6 +10,7 @@ use trireme_container::cgroup::{Cgroup, Layout};
 use trireme_container::crash;
 use trireme_container::process::{ProcessId, new_namespaces};
 use trireme_container::state::{self, Record, StateDir};
+use trireme_container::zygote::Role;
 use trireme_core::config::Network;
 use trireme_core::plan::{Input, Mount, NamespaceKind, Plan, PlanError, Planned};
 use trireme_core::spec::{self, oci};
@@ -26,6 +27,7 @@ use super::sandbox::Sandboxes;
 use super::scope::Holder;
 use super::spawn::{Birth, Born, Newborn};
 use super::streams::{GuestStreams, StreamNames};
+use super::zygote::Zygote;
 use crate::order::Order;
 use crate::wire::api;
 
@@ -35,6 +37,8 @@ pub struct Maker {
     pub order: Order,
     /// The executor's program.
     pub executor: PathBuf,
+    /// What waits to become guests.
+    pub(super) zygote: Zygote,
     /// The program that this server runs.
     pub shim: PathBuf,
     /// The host's cgroup hierarchies.
@@ -221,7 +225,7 @@ impl Maker {
         let pid_namespace = pid_namespace(plan)?;
         let waits = hooks.before_start() && sketch.refusal.is_none();
         let birth = Birth {
-            verb: c"init",
+            role: Role::Init,
             cgroup: site.cgroup(),
             new_namespaces: new_namespaces(&plan.namespaces),
             pid_namespace: pid_namespace.as_ref().map(AsFd::as_fd),
@@ -229,7 +233,7 @@ impl Maker {
             hooks: waits,
             look: sketch.refusal.is_some(),
         };
-        let (child, link) = self.spawn(plan, &streams, &birth)?;
+        let (child, link) = self.spawn(plan, &streams, &birth, &site.log).await?;
         crash::step("after_clone");
         let mut record = site.record.clone();
         record.processes.extend(ProcessId::of(child.pid).ok());

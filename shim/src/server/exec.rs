@@ -12,6 +12,7 @@ use tokio::io::unix::AsyncFd;
 use trireme_container::link::Link;
 use trireme_container::native::{ExecOrder, FromHelper};
 use trireme_container::process::Child;
+use trireme_container::zygote::Role;
 use trireme_core::lifecycle::{Exit, Request, State};
 use trireme_core::plan::{Input, Plan, Planned, terminal_size};
 use trireme_core::spec::{self, oci};
@@ -215,7 +216,7 @@ impl Maker {
         let streams = GuestStreams::open(&exec.process.streams, plan.terminal)?;
         let init = container.init.open()?;
         let birth = Birth {
-            verb: c"exec",
+            role: Role::Exec,
             cgroup: &container.cgroup,
             new_namespaces: 0,
             pid_namespace: Some(init.as_fd()),
@@ -223,7 +224,7 @@ impl Maker {
             hooks: false,
             look: false,
         };
-        let (child, link) = self.spawn(&plan, &streams, &birth)?;
+        let (child, link) = self.spawn(&plan, &streams, &birth, &container.log).await?;
         drop(init);
         let ready = async {
             container.remember(&child)?;

@@ -28,6 +28,7 @@ mod spawn;
 mod streams;
 mod tasks;
 mod terminal;
+mod zygote;
 
 use std::fs::File;
 use std::io::Read;
@@ -109,6 +110,7 @@ async fn serve(listener: StdListener, order: Order) -> Result<()> {
         newcomers::sweep(run, newcomers::PATIENCE);
     }
     lifetime::until_left(&service).await;
+    service.maker().zygote.end().await;
     peers.gone(HANG_UP).await;
     server.shutdown().await.context("cannot stop")?;
     Ok(())

@@ -22,6 +22,7 @@ use super::events::Events;
 use super::process::{Process, lock};
 use super::sandbox::{self, Sandboxes};
 use super::tasks::deleted;
+use super::zygote::Zygote;
 use crate::folder::STARTING;
 use crate::install;
 use crate::newcomers;
@@ -61,6 +62,7 @@ impl Service {
             maker: Maker {
                 layout: Layout::detect()?,
                 code: CodeStore::new(order.clone(), executor.clone()),
+                zygote: Zygote::of(&order, &executor),
                 executor,
                 shim: pinned(shim)?,
                 sandboxes: Sandboxes::default(),

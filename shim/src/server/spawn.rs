@@ -1,7 +1,6 @@
 //! Spawning a process of a container, and giving it what it asks for until it
 //! is ready.
 
-use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -9,6 +8,7 @@ use tokio::io::unix::AsyncFd;
 use trireme_container::cgroup::Cgroup;
 use trireme_container::link::{FromInit, InitOrder, Link, ToInit};
 use trireme_container::process::{Child, EXECUTOR, Spawn};
+use trireme_container::zygote::Role;
 use trireme_core::memory_file;
 use trireme_core::plan::Plan;
 
@@ -25,8 +25,8 @@ use super::streams::GuestStreams;
 
 /// Where and as what a process is born.
 pub(super) struct Birth<'a> {
-    /// What the executor is told to be.
-    pub verb: &'static CStr,
+    /// What it is to be.
+    pub role: Role,
     /// The container's cgroup.
     pub cgroup: &'a Cgroup,
     /// Flags of `clone(2)`.
@@ -69,11 +69,12 @@ pub(super) struct Newborn<'a> {
 }
 
 impl Maker {
-    pub(super) fn spawn(
+    pub(super) async fn spawn(
         &self,
         plan: &Plan,
         streams: &GuestStreams,
         birth: &Birth<'_>,
+        log: &TaskLog,
     ) -> Result<(Child, AsyncFd<Link>), ServiceError> {
         let failed = |error: io::Error| ServiceError::Setup(format!("cannot start init: {error}"));
         let order = InitOrder {
@@ -85,10 +86,13 @@ impl Maker {
         let order = memory_file::sealed_json("plan", &order).map_err(failed)?;
         let (here, there) = ready::link().map_err(failed)?;
         let cgroup = birth.cgroup.clone_into()?;
-        let child = Spawn {
+        let spawn = Spawn {
             executor: &self.executor,
             name: EXECUTOR,
-            verb: birth.verb,
+            verb: match birth.role {
+                Role::Init => c"init",
+                Role::Exec => c"exec",
+            },
             stdio: streams.borrow(),
             terminal: streams.is_terminal(),
             link: there.as_fd(),
@@ -97,8 +101,11 @@ impl Maker {
             new_namespaces: birth.new_namespaces,
             pid_namespace: birth.pid_namespace,
             cgroup: cgroup.as_ref().map(AsFd::as_fd),
-        }
-        .spawn()?;
+        };
+        let child = self
+            .zygote
+            .spawn(&spawn, birth.role, &self.order, log)
+            .await?;
         Ok((child, here))
     }
 

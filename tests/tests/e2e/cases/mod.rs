@@ -27,6 +27,7 @@ mod task;
 pub mod walk;
 mod wasmedge;
 mod wasmedge_native;
+mod zygote;
 
 use anyhow::Result;
 
@@ -135,6 +136,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         spec::all(),
         engines::all(),
         walk::all(),
+        zygote::all(),
         failures::all(),
         safety::all(),
         programs::all(),
