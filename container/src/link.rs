@@ -43,10 +43,7 @@ pub enum FromInit {
     },
     /// The entry point is a Linux program, for which there is no engine. Init
     /// ends.
-    Native {
-        /// What to say where no Linux program can be run.
-        message: String,
-    },
+    Native,
     /// Everything is set up; the guest waits to be started.
     Ready,
     /// It cannot be set up.
@@ -70,6 +67,8 @@ pub enum ToInit {
     },
     /// The precompiled code is the descriptor that comes along.
     Code,
+    /// The mount namespace to join is the descriptor that comes along.
+    Tree,
     /// Let the guest run.
     Start,
 }

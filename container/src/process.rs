@@ -195,9 +195,10 @@ pub fn new_namespaces(namespaces: &Namespaces) -> i32 {
     .fold(0, |flags, kind| flags | kind.flag())
 }
 
-/// A program of the host as it may be run inside a container: a process there
-/// could else open it for writing by `/proc/<pid>/exe` (CVE-2019-5736). It is
-/// run by its number below `/proc/self/fd`.
+/// A program of the host as it may be run inside a container, or a folder of files
+/// that are handed to a process there: one could else be opened anew for writing by
+/// way of `/proc/<pid>` (CVE-2019-5736). It is used by its number below
+/// `/proc/self/fd`.
 ///
 /// # Errors
 ///

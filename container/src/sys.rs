@@ -131,6 +131,16 @@ pub fn join_namespaces(process: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+/// Joins a mount namespace; its root becomes this process's root and working
+/// directory.
+pub fn join_mounts(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: a plain system call on an open descriptor, without memory.
+    match unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Closes every descriptor from `first` on.
 pub fn close_from(first: RawFd) -> io::Result<()> {
     // SAFETY: no memory is passed; the caller owns no descriptor from `first`

@@ -1,8 +1,9 @@
 //! `trireme-executor exec`: from a fresh process to a guest beside a container's
 //! init, in init's namespaces and cgroup.
 //!
-//! The engine is set up while this process still sees the host's files, as in
-//! init; then it joins init's tree, and only then looks for the program.
+//! The program is opened in init's tree first: a Linux program needs no engine.
+//! The engine is set up while this process sees the host's files, as in init; then
+//! it joins init's tree for good.
 
 use std::fs::File;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -30,14 +31,15 @@ pub fn prepare(link: &Link, order: File, source: EngineSource) -> Result<Prepare
         container::adjust_oom_score(adjustment)?;
     }
     cgroup::join(&cgroup)?;
+    let tree = rootfs::Tree::of(&plan, parent.as_fd())?;
+    let found = init::look_up(link, &tree, &plan)?;
+    // While the server looks for the code, or has it compiled.
     deadline::report_to_server();
     let engine = source.engine(&plan.engine)?;
-    container::is_alone()?;
-    let tree = rootfs::Tree::join(&plan, parent.as_fd())?;
-    drop(parent);
-    let found = init::look_up(link, &tree, &plan)?;
     let home = init::home(&tree, &plan);
-    drop(tree);
+    container::is_alone()?;
+    tree.join(parent.as_fd())?;
+    drop(parent);
     let kind = match found {
         Some(kind) => kind,
         None => init::elsewhere(link, &mut plan)?,

@@ -69,12 +69,11 @@ pub fn main(prepare: Prepare, source: EngineSource) -> Result<u8> {
     let prepared = match prepare(&link, order, source) {
         Ok(prepared) => prepared,
         Err(error) => {
-            let is_native = matches!(error.downcast_ref(), Some(InitError::Native(_)));
-            let message = message::of(error.as_ref());
-            let last = if is_native {
-                FromInit::Native { message }
-            } else {
-                FromInit::Failed { message }
+            let last = match error.downcast_ref() {
+                Some(InitError::Native(_)) => FromInit::Native,
+                _ => FromInit::Failed {
+                    message: message::of(error.as_ref()),
+                },
             };
             // Without a server there is nobody left to tell.
             let _ = link.send(&last, None);

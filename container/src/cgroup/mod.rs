@@ -247,12 +247,6 @@ impl Cgroup {
         self.set_limits(resources)
     }
 
-    /// On v2, where there are no files for this.
-    fn limit_devices(&self, resources: Option<&LinuxResources>) -> Result<(), CgroupError> {
-        let rules = resources.and_then(|resources| resources.devices().as_deref());
-        devices::limit(&self.folders[0].path, rules.unwrap_or_default())
-    }
-
     fn set_limits(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
         let writes = match self.version {
             Version::V1 => v1::writes(resources)?,

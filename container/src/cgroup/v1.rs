@@ -55,15 +55,50 @@ fn inherit_cpuset(folder: &Folder) -> Result<(), SysError> {
     Ok(())
 }
 
+/// What every container may do with devices, as on v2.
+const ALWAYS: [&str; 10] = [
+    "c *:* m",
+    "b *:* m",
+    "c 1:3 rwm",   // null
+    "c 1:5 rwm",   // zero
+    "c 1:7 rwm",   // full
+    "c 1:8 rwm",   // random
+    "c 1:9 rwm",   // urandom
+    "c 5:0 rwm",   // tty
+    "c 5:2 rwm",   // ptmx
+    "c 136:* rwm", // pts
+];
+
+/// Everything that Linux programs need to be told of devices. A specification
+/// that has nothing denied in it means what it allows, and no more.
+pub(super) fn devices(rules: &[LinuxDeviceCgroup]) -> Vec<Write> {
+    let mut writes = Writes::default();
+    let is_all = |rule: &LinuxDeviceCgroup| !rule.allow() && device_rule(rule) == "a *:* rwm";
+    if !rules.iter().any(is_all) {
+        writes.set("devices", "devices.deny", "a".into(), "devices");
+        rules
+            .iter()
+            .for_each(|rule| device_write(rule, &mut writes));
+    }
+    for rule in ALWAYS {
+        writes.set("devices", "devices.allow", rule.into(), "devices");
+    }
+    writes.0
+}
+
+fn device_write(rule: &LinuxDeviceCgroup, writes: &mut Writes) {
+    let file = if rule.allow() {
+        "devices.allow"
+    } else {
+        "devices.deny"
+    };
+    writes.set("devices", file, device_rule(rule), "devices");
+}
+
 pub(super) fn writes(resources: &LinuxResources) -> Result<Vec<Write>, CgroupError> {
     let mut writes = Writes::default();
     for rule in resources.devices().iter().flatten() {
-        let file = if rule.allow() {
-            "devices.allow"
-        } else {
-            "devices.deny"
-        };
-        writes.set("devices", file, device_rule(rule), "devices");
+        device_write(rule, &mut writes);
     }
     if let Some(memory) = resources.memory() {
         // A limit above the one on memory and swap together is refused, so the

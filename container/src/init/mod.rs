@@ -65,7 +65,7 @@ pub enum InitError {
     NoEntry,
     /// The entry point is a file that this engine does not run.
     #[error(
-        "{path}: {found}; handler \"{handler}\" runs WebAssembly with engine \"{engine}\": {remedy}{denied}"
+        "{path}: {found}; handler \"{handler}\" runs WebAssembly with engine \"{engine}\", and Linux programs: {remedy}{denied}"
     )]
     NotWasm {
         /// The entry point.
@@ -83,8 +83,8 @@ pub enum InitError {
         denied: String,
     },
     /// The entry point is a Linux program.
-    #[error("{0}")]
-    Native(Box<InitError>),
+    #[error("{0}: a Linux program")]
+    Native(String),
     /// A part of the host's tree that a guest must not have.
     #[error("mount {destination}: a Wasm guest must not reach {fstype}; remove this mount")]
     Forbidden {

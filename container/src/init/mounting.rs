@@ -35,13 +35,7 @@ pub fn open_in(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> rustix::io::
 pub fn mount_in(root: BorrowedFd<'_>, mount: &Mount) -> Result<(), SysError> {
     let what = || format!("mount {}", mount.destination.display());
     let source = open_source(mount)?;
-    let is_dir = file_type(source.as_fd()).doing(what)? == FileType::Directory;
-    let target = target(root, &mount.destination, is_dir)?;
-    // move_mount(2) would say that an argument is invalid.
-    let fits = (file_type(target.as_fd()).doing(what)? == FileType::Directory) == is_dir;
-    if !fits {
-        return Err(Errno::NOTDIR).doing(what);
-    }
+    let target = target_of(root, &mount.destination, source.as_fd(), what)?;
     sys::mount_setattr(source.as_fd(), mount.attributes, 0, false).doing(what)?;
     if !mount.recursive.is_empty() {
         sys::mount_setattr(source.as_fd(), mount.recursive, 0, true).doing(what)?;
@@ -50,6 +44,38 @@ pub fn mount_in(root: BorrowedFd<'_>, mount: &Mount) -> Result<(), SysError> {
         set_propagation(source.as_fd(), propagation, recursive).doing(what)?;
     }
     attach(source.as_fd(), target.as_fd()).doing(what)
+}
+
+/// Attaches a mount that has no place yet to a path below the tree, which is made
+/// where it is missing. Messages name it as `destination`.
+#[cfg(feature = "native")]
+pub fn attach_in(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    mount: BorrowedFd<'_>,
+    destination: &Path,
+) -> Result<(), SysError> {
+    let what = || format!("mount {}", destination.display());
+    let target = target_of(root, path, mount, what)?;
+    attach(mount, target.as_fd()).doing(what)
+}
+
+/// Where a mount goes: a folder for a folder, else a file.
+fn target_of(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    mount: BorrowedFd<'_>,
+    what: impl Fn() -> String + Copy,
+) -> Result<OwnedFd, SysError> {
+    let is_dir = file_type(mount).doing(what)? == FileType::Directory;
+    let target = target(root, path, is_dir)?;
+    // move_mount(2) would say that an argument is invalid.
+    let fits = (file_type(target.as_fd()).doing(what)? == FileType::Directory) == is_dir;
+    if fits {
+        Ok(target)
+    } else {
+        Err(Errno::NOTDIR).doing(what)
+    }
 }
 
 /// Attaches a mount that has no place yet.

@@ -67,14 +67,13 @@ pub fn open(tree: &Tree, plan: &Plan) -> Result<Program, InitError> {
     let found = FileKind::recognise(&head[..read]);
     let Some(kind) = found.wasm() else {
         let mode = metadata.permissions().mode();
-        let error = not_wasm(plan, found, mode);
         let is_program = matches!(found, FileKind::Elf | FileKind::Script)
             && mode & ANYBODY_EXECUTES != 0
             && !starts_a_guest(tree, plan);
         return Err(if is_program {
-            InitError::Native(Box::new(error))
+            InitError::Native(name.to_owned())
         } else {
-            error
+            not_wasm(plan, found, mode)
         });
     };
     let identity = tree.device_of(&metadata).map(|device| FileIdentity {
@@ -193,11 +192,8 @@ fn not_wasm(plan: &Plan, found: FileKind, mode: u32) -> InitError {
         FileKind::Elf if path == DOCKER_INIT => {
             "a guest has no use for a native init; run it without --init"
         }
-        FileKind::Elf | FileKind::Script if mode & ANYBODY_EXECUTES == 0 => {
-            "a Linux program has to be executable; change the file's mode"
-        }
         FileKind::Elf | FileKind::Script => {
-            "a guest's container runs other guests alone; name a .wasm file"
+            "a Linux program has to be executable; change the file's mode"
         }
         FileKind::Text => "compile the text to a binary first, for instance with wat2wasm",
         _ => "the file is damaged or the entry point names another file than the program",

@@ -35,6 +35,32 @@ impl Origin {
     }
 }
 
+/// A process's own mounts, to come back to.
+struct Own {
+    namespace: OwnedFd,
+    root: OwnedFd,
+}
+
+impl Own {
+    fn open(proc: &OwnedFd) -> Result<Self, SysError> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let namespace = rustix::fs::openat(proc, "self/ns/mnt", flags, Mode::empty())
+            .doing(|| "open the own mount namespace".into())?;
+        Ok(Own {
+            namespace,
+            root: open_path(Path::new("/"))?,
+        })
+    }
+
+    /// The root may be another folder than its namespace's.
+    fn come_back(self) -> Result<(), SysError> {
+        let what = || "come back from the container's tree".to_owned();
+        sys::join_mounts(self.namespace.as_fd()).doing(what)?;
+        rustix::process::fchdir(&self.root).doing(what)?;
+        rustix::process::chroot(".").doing(what)
+    }
+}
+
 /// The container's tree before it is entered.
 #[derive(Debug)]
 pub struct Tree {
@@ -75,7 +101,8 @@ impl Tree {
             mounting::mount_in(root.as_fd(), mount)?;
         }
         for masked in &plan.masked_paths {
-            mask(root.as_fd(), Path::new(masked))?;
+            let null = || mounting::clone_tree(Path::new("/dev/null"), false);
+            mask(root.as_fd(), Path::new(masked), null)?;
         }
         for read_only in &plan.readonly_paths {
             make_read_only(root.as_fd(), Path::new(read_only))?;
@@ -88,23 +115,35 @@ impl Tree {
         })
     }
 
-    /// The tree that an init has entered: this process joins all of init's
-    /// namespaces but the pid namespace, which it is born in. Afterwards no path
-    /// of the host is left to it.
+    /// The tree that an init has entered, of which this process opens files while
+    /// it still has the host's own.
     ///
     /// # Errors
     ///
     /// When init is gone.
-    pub fn join(plan: &Plan, init: BorrowedFd<'_>) -> Result<Self, InitError> {
-        // Both are the host's, and out of reach afterwards.
+    pub fn of(plan: &Plan, init: BorrowedFd<'_>) -> Result<Self, InitError> {
         let origin = Origin::of(plan);
         let proc = open_path(Path::new("/proc"))?;
-        sys::join_namespaces(init).doing(|| "join the container's namespaces".into())?;
+        let own = Own::open(&proc)?;
+        sys::join_mounts(init).doing(|| "look into the container's tree".into())?;
+        let root = open_path(Path::new("/"));
+        own.come_back()?;
         Ok(Tree {
-            root: open_path(Path::new("/"))?,
+            root: root?,
             origin,
             proc,
         })
+    }
+
+    /// Makes the tree that an init has entered this process's own, with all of
+    /// init's namespaces but the pid namespace, which it is born in. Afterwards no
+    /// path of the host is left to it.
+    ///
+    /// # Errors
+    ///
+    /// When init is gone.
+    pub fn join(self, init: BorrowedFd<'_>) -> Result<(), InitError> {
+        Ok(sys::join_namespaces(init).doing(|| "join the container's namespaces".into())?)
     }
 
     /// The tree's root.
@@ -200,9 +239,13 @@ fn open_if_there(root: BorrowedFd<'_>, path: &Path) -> Result<Option<OwnedFd>, E
     }
 }
 
-/// Hides a path: an empty read-only folder over a folder, a device without
-/// access over a file. What is not there needs no hiding.
-fn mask(root: BorrowedFd<'_>, path: &Path) -> Result<(), SysError> {
+/// Hides a path: an empty read-only folder over a folder, the `null` device over
+/// a file. What is not there needs no hiding.
+pub(crate) fn mask(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    null: impl FnOnce() -> Result<OwnedFd, Errno>,
+) -> Result<(), SysError> {
     let what = || format!("mask {}", path.display());
     let Some(target) = open_if_there(root, path).doing(what)? else {
         return Ok(());
@@ -217,12 +260,12 @@ fn mask(root: BorrowedFd<'_>, path: &Path) -> Result<(), SysError> {
         sys::mount_setattr(cover.as_fd(), attributes, 0, false).doing(what)?;
         cover
     } else {
-        mounting::clone_tree(Path::new("/dev/null"), false).doing(what)?
+        null().doing(what)?
     };
     mounting::attach(cover.as_fd(), target.as_fd()).doing(what)
 }
 
-fn make_read_only(root: BorrowedFd<'_>, path: &Path) -> Result<(), SysError> {
+pub(crate) fn make_read_only(root: BorrowedFd<'_>, path: &Path) -> Result<(), SysError> {
     let what = || format!("make {} read-only", path.display());
     let Some(target) = open_if_there(root, path).doing(what)? else {
         return Ok(());

@@ -44,6 +44,9 @@ pub fn install() -> io::Result<()> {
     for signal in TERMINATING.iter().copied().chain(real_time) {
         set(signal, end as extern "C" fn(libc::c_int) as usize)?;
     }
+    // What Linux programs leave behind that were executed beside it are children of
+    // pid 1, and nobody else would take note of their end.
+    set(libc::SIGCHLD, libc::SIG_IGN)?;
     set(libc::SIGPIPE, libc::SIG_IGN)
 }
 

@@ -1,5 +1,5 @@
 //! From a fresh process to a program beside the first one of a container, in its
-//! namespaces and cgroups.
+//! namespaces and cgroups; beside a guest, with a tree for Linux programs.
 //!
 //! The order is runc's (`setns_init_linux.go`): what needs the host's files or
 //! privileges comes first, and the system call filter last, or before the
@@ -13,6 +13,7 @@ use libcontainer::capabilities::{drop_privileges, reset_effective};
 use libcontainer::syscall::syscall::create_syscall;
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::FdFlags;
+use rustix::process::DumpableBehavior;
 use rustix::pty::OpenptFlags;
 use trireme_core::plan::{Rlimit, User};
 use trireme_core::spec::oci;
@@ -43,6 +44,8 @@ enum ExecError {
     Capabilities(String),
     #[error("/dev/pts/ptmx is no terminal's")]
     NoTerminal,
+    #[error("the server names no tree for it")]
+    NoTree,
 }
 
 /// Joins a container, says so on the link, and becomes the program of the order
@@ -61,7 +64,8 @@ pub fn main() -> io::Result<()> {
     }
     let link = Link::from(link);
     let result = ExecOrder::read(File::from(order)).and_then(|order| {
-        let terminal = prepare(&order, first)?;
+        let tree = order.tree.then(|| tree(&link)).transpose()?;
+        let terminal = prepare(&order, first, tree)?;
         Program::of(Some(&order.process)).map_err(ExecError::Program)?;
         Ok((order, terminal))
     });
@@ -101,9 +105,24 @@ impl ExecOrder {
     }
 }
 
+/// The mount namespace that the server hands on.
+fn tree(link: &Link) -> Result<OwnedFd, ExecError> {
+    match link
+        .receive::<ToInit>()
+        .doing(|| "wait for the tree".into())?
+    {
+        Some((ToInit::Tree, Some(tree))) => Ok(tree),
+        _ => Err(ExecError::NoTree),
+    }
+}
+
 /// Becomes what the program is to run as. The master of its terminal, where it
 /// has one.
-fn prepare(order: &ExecOrder, first: OwnedFd) -> Result<Option<OwnedFd>, ExecError> {
+fn prepare(
+    order: &ExecOrder,
+    first: OwnedFd,
+    tree: Option<OwnedFd>,
+) -> Result<Option<OwnedFd>, ExecError> {
     let process = &order.process;
     if let Some(adjustment) = process.oom_score_adj() {
         adjust_oom_score(adjustment)?;
@@ -113,6 +132,9 @@ fn prepare(order: &ExecOrder, first: OwnedFd) -> Result<Option<OwnedFd>, ExecErr
     let profile = profile_file(process)?;
     sys::join_namespaces(first.as_fd()).doing(|| "join the container's namespaces".into())?;
     drop(first);
+    if let Some(tree) = tree {
+        sys::join_mounts(tree.as_fd()).doing(|| "join the tree of Linux programs".into())?;
+    }
     let terminal = if process.terminal() == Some(true) {
         Some(open_terminal(process)?)
     } else {
@@ -156,6 +178,9 @@ fn become_user(process: &oci::Process) -> Result<(), ExecError> {
         umask: user.umask(),
     })?;
     rustix::thread::set_keep_capabilities(false).doing(|| "let go of capabilities".into())?;
+    // A change of credentials may have undone it (`fs.suid_dumpable`).
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .doing(|| "stay non-dumpable".into())?;
     let Some(sets) = process.capabilities() else {
         return Ok(());
     };

@@ -5,6 +5,9 @@
 //! it ends. The container's first process is the server's child, as a guest's
 //! init is. The container's tree is mounted in the helper's mount namespace, so
 //! that nothing of it appears in the host's.
+//!
+//! A Linux program that is executed beside another joins that one; beside a guest
+//! it gets the container's other namespaces and a [`tree`] of its own.
 
 #[cfg(feature = "native")]
 pub mod create;
@@ -17,6 +20,7 @@ mod program;
 mod streams;
 #[cfg(feature = "native")]
 mod trace;
+pub mod tree;
 
 pub use order::{ExecOrder, FromHelper, HelperOrder, refuse, specification};
 

@@ -36,8 +36,7 @@ impl HelperOrder {
     }
 }
 
-/// What a process is to become that is executed in a container of a Linux
-/// program.
+/// What a process is to become that is executed in a container.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExecOrder {
     /// The process.
@@ -46,13 +45,16 @@ pub struct ExecOrder {
     pub seccomp: Option<oci::LinuxSeccomp>,
     /// The files by which it joins the container's cgroups.
     pub cgroup: Vec<PathBuf>,
+    /// Whether it is told of a mount namespace other than the first process's.
+    pub tree: bool,
 }
 
 /// What a helper tells the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromHelper {
-    /// The container's first process waits to be started. A terminal's master
-    /// comes along where the specification asks for one.
+    /// What was to be made is: a process that waits to be started, with the master
+    /// of its terminal where the specification asks for one; or a mount namespace,
+    /// which comes along.
     Ready {
         /// Its pid in the helper's pid namespace.
         pid: i32,
@@ -165,7 +167,7 @@ pub(super) fn limit_capabilities(process: &mut oci::Process) {
 /// What stands for a mount of the container's cgroups: libcontainer 0.7 looks for
 /// them by a pid of the container's own namespace in the host's /proc, which is
 /// no such process where the pod shares that namespace.
-fn cgroup_mounts(mount: &oci::Mount, cgroup: &Cgroup) -> Vec<oci::Mount> {
+pub(super) fn cgroup_mounts(mount: &oci::Mount, cgroup: &Cgroup) -> Vec<oci::Mount> {
     if mount.typ().as_deref() != Some("cgroup") || cgroup.is_unified() {
         return vec![mount.clone()];
     }

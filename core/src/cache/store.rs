@@ -22,6 +22,8 @@ const NONBLOCKING: FlockOperation = FlockOperation::NonBlockingLockExclusive;
 pub struct Cache {
     dir: PathBuf,
     verified: Option<PathBuf>,
+    /// Another path to the folder of code, by which it is opened to be handed on.
+    reading: Option<PathBuf>,
 }
 
 /// What an entry says of itself, as its file holds it.
@@ -84,7 +86,23 @@ impl Cache {
         Ok(Cache {
             dir: dir.to_path_buf(),
             verified: None,
+            reading: None,
         })
+    }
+
+    /// Opens code by another path to its folder, which cannot be written by: who is
+    /// handed a file could else open it anew.
+    #[must_use]
+    pub fn with_reading(self, code: PathBuf) -> Self {
+        Cache {
+            reading: Some(code),
+            ..self
+        }
+    }
+
+    /// The folder of the code.
+    pub fn code_dir(&self) -> PathBuf {
+        self.dir.join("code")
     }
 
     /// Remembers below `run`, a folder that does not survive a boot, which
@@ -133,7 +151,7 @@ impl Cache {
         let Some(stored) = parse(&text) else {
             return Ok(None);
         };
-        let code = self.code_path(&stored.code);
+        let code = self.reading_path(&stored.code);
         let Some(file) = missing_as_none(File::open(&code)).map_err(CacheError::io(&code))? else {
             return Ok(None);
         };
@@ -247,6 +265,7 @@ impl Cache {
             code,
         };
         self.publish(key, &stored)?;
+        let path = self.reading_path(&stored.code);
         let file = File::open(&path).map_err(CacheError::io(&path))?;
         if let Ok(metadata) = file.metadata() {
             self.mark_verified(&stored.code, &FileIdentity::of(&metadata));
@@ -385,7 +404,14 @@ impl Cache {
     }
 
     fn code_path(&self, code: &str) -> PathBuf {
-        self.dir.join("code").join(code)
+        self.code_dir().join(code)
+    }
+
+    fn reading_path(&self, code: &str) -> PathBuf {
+        match &self.reading {
+            Some(folder) => folder.join(code),
+            None => self.code_path(code),
+        }
     }
 }
 

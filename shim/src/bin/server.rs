@@ -1,7 +1,8 @@
 //! `trireme-shim`: the server behind `containerd-shim-<handler>-v1`, the one who
 //! cleans up after a server that is gone, the one who fetches programs for it
-//! that are layers of their images, the helper that starts Linux programs, and
-//! the first process of a pid namespace that a pod shares.
+//! that are layers of their images, the helpers that start Linux programs and
+//! make their tree beside a guest, and the first process of a pid namespace that a
+//! pod shares.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         (Some("server"), None) => server::main(),
         (Some("fetch"), None) => fetch::main(),
         (Some("native"), None) => native::create::main().context("the server is gone"),
+        (Some("tree"), None) => native::tree::main().context("the server is gone"),
         (Some("exec"), None) => native::exec::main().context("cannot execute a program"),
         (Some("pause"), None) => pod::pause().context("cannot hold a pid namespace"),
         (Some("hold"), None) => cgroup::hold().context("cannot hold a scope"),

@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 use trireme_container::cgroup::{Cgroup, CgroupError};
 use trireme_container::link::{CompileOrder, FromCompiler, Link, ToCompiler};
-use trireme_container::process::{Child, EXECUTOR, Spawn};
+use trireme_container::process::{Child, EXECUTOR, Spawn, open_read_only};
 use trireme_container::state;
 use trireme_core::cache::{
     Cache, CacheError, FileIdentity, IdentityIndex, Key, KeyParts, processor_features,
@@ -32,6 +32,7 @@ use super::error::ServiceError;
 use super::log::TaskLog;
 use super::process::{reap, receive};
 use super::ready;
+use super::service::pinned;
 use crate::order::Order;
 
 /// The most threads a compiler may have.
@@ -134,15 +135,24 @@ impl CodeStore {
     /// later start tries again.
     fn cache(&self, log: &TaskLog) -> Option<&Cache> {
         if self.cache.get().is_none() {
-            match Cache::open(&self.order.cache.dir) {
-                Ok(cache) => {
-                    let run = std::path::Path::new(state::ROOT);
-                    let _ = self.cache.set(cache.with_run_dir(run));
-                }
-                Err(error) => log.warn(&format!("running uncached: {}", message::of(&error))),
+            match self.open_cache() {
+                Ok(cache) => drop(self.cache.set(cache)),
+                Err(why) => log.warn(&format!("running uncached: {why}")),
             }
         }
         self.cache.get()
+    }
+
+    /// A container's processes are handed code, and Linux programs among them may
+    /// be able to open what a guest has open: by way of a read-only mount, then.
+    fn open_cache(&self) -> Result<Cache, String> {
+        let cache = Cache::open(&self.order.cache.dir).map_err(|error| message::of(&error))?;
+        let code = open_read_only(&cache.code_dir())
+            .map_err(io::Error::other)
+            .and_then(pinned)
+            .map_err(|error| error.to_string())?;
+        let run = std::path::Path::new(state::ROOT);
+        Ok(cache.with_run_dir(run).with_reading(code))
     }
 
     /// All of a key but the program.

@@ -24,6 +24,7 @@ use super::log::TaskLog;
 use super::native::{kill_all, signal_all};
 use super::process::{Process, lock};
 use super::scope;
+use super::tree::Tree;
 use crate::wire::events::Event;
 
 /// How long the kernel may take to let go of a cgroup, or to freeze one.
@@ -62,6 +63,8 @@ pub struct Container {
     pub(super) execs: Mutex<HashMap<String, Arc<Exec>>>,
     /// Whether init has ended, or is about to have.
     pub(super) ending: AtomicBool,
+    /// Where Linux programs run beside a guest.
+    pub(super) tree: Tree,
     pub(super) state_dir: StateDir,
     pub(super) hooks: Hooks,
     pub(super) log: TaskLog,
@@ -281,6 +284,7 @@ impl Container {
             aside(move || kill_all(&cgroup)).await;
         }
         self.end_execs().await;
+        self.fell().await;
         self.init.has_ended(exit);
         if oom_kills.max(self.cgroup.oom_kills()) > 0 {
             events.send(&Event::Oom {

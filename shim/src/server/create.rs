@@ -27,6 +27,7 @@ use super::sandbox::Sandboxes;
 use super::scope::Holder;
 use super::spawn::{Birth, Born, Newborn};
 use super::streams::{GuestStreams, StreamNames};
+use super::tree::Tree;
 use super::zygote::Zygote;
 use crate::order::Order;
 use crate::wire::api;
@@ -101,7 +102,7 @@ impl Maker {
     }
 
     /// The specification of a container, with what its pod adds to it.
-    fn specification(&self, bundle: &Path, id: &str) -> Result<oci::Spec, ServiceError> {
+    pub(super) fn specification(&self, bundle: &Path, id: &str) -> Result<oci::Spec, ServiceError> {
         let mut spec = spec::read(bundle)?;
         let annotations = spec.annotations().clone().unwrap_or_default();
         if let Some(sandbox) = self.sandboxes.find(spec::group(&annotations, id)) {
@@ -265,7 +266,7 @@ impl Maker {
                     Err(error)
                 }
             },
-            (Ok(Born::Native(_)), _) => {
+            (Ok(Born::Native), _) => {
                 let _ = reap(&child).await;
                 let launch = self.linux(spec, plan, site, abandoned);
                 self.launch(&launch, streams).await
@@ -433,6 +434,7 @@ impl Made {
             launcher,
             execs: Mutex::default(),
             ending: AtomicBool::new(false),
+            tree: Tree::default(),
             state_dir,
             hooks: self.hooks,
             log,

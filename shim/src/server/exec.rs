@@ -1,15 +1,16 @@
 //! What is executed beside a container's init: another guest by the same
-//! engine, in init's namespaces, tree and cgroup.
+//! engine, in init's namespaces, tree and cgroup; or a Linux program, which beside
+//! a guest has a tree of its own.
 //!
 //! Exec makes the promise of one, Start the process itself, as in containerd's
 //! runc shim (`cmd/containerd-shim-runc-v2/process/exec.go`).
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use tokio::io::unix::AsyncFd;
-use trireme_container::link::Link;
+use trireme_container::link::{Link, ToInit};
 use trireme_container::native::{ExecOrder, FromHelper};
 use trireme_container::process::Child;
 use trireme_container::zygote::Role;
@@ -23,7 +24,7 @@ use super::create::{Maker, given_up};
 use super::error::ServiceError;
 use super::events::Events;
 use super::process::{Process, lock, reap, receive};
-use super::spawn::{Birth, Born, Newborn};
+use super::spawn::{Birth, Born, Newborn, say};
 use super::streams::{GuestStreams, ServerStreams, StreamNames};
 use crate::wire::api;
 use crate::wire::events::Event;
@@ -115,9 +116,21 @@ impl Exec {
         }
         match container.launcher {
             Launcher::Wasm => maker.execute(container, self, abandoned).await?,
-            Launcher::Native => maker.execute_linux(container, self, abandoned).await?,
+            Launcher::Native => {
+                let spec = spec_of(container, self)?;
+                let streams = self.streams(&spec)?;
+                let beside = Beside { spec, tree: None };
+                maker
+                    .execute_linux(container, self, streams, beside, abandoned)
+                    .await?;
+            }
         }
         self.process.start()
+    }
+
+    fn streams(&self, spec: &oci::Spec) -> Result<GuestStreams, ServiceError> {
+        let size = spec.process().as_ref().and_then(terminal_size);
+        GuestStreams::open(&self.process.streams, size)
     }
 
     /// Takes over a child that is ready, or ends one that cannot be.
@@ -204,7 +217,7 @@ pub(super) fn not_there(id: &str) -> ServiceError {
 }
 
 impl Maker {
-    /// Makes a process that waits to be let run.
+    /// Makes a process that waits to be let run, in a guest's container.
     async fn execute(
         &self,
         container: &Container,
@@ -213,7 +226,7 @@ impl Maker {
     ) -> Result<(), ServiceError> {
         let spec = spec_of(container, exec)?;
         let plan = self.plan_of(&spec, container)?;
-        let streams = GuestStreams::open(&exec.process.streams, plan.terminal)?;
+        let streams = exec.streams(&spec)?;
         let init = container.init.open()?;
         let birth = Birth {
             role: Role::Exec,
@@ -229,10 +242,23 @@ impl Maker {
         let ready = async {
             container.remember(&child)?;
             self.converse_with(container, &plan, &child, &link, abandoned)
-                .await?;
-            streams.handed_over()
+                .await
         };
-        let made = ready.await;
+        let made = match ready.await {
+            Ok(Born::Guest) => streams.handed_over(),
+            Ok(Born::Native) => {
+                reap(&child)
+                    .await
+                    .map_err(|error| ServiceError::Setup(error.to_string()))?;
+                container.forget(child.pid.unsigned_abs());
+                let tree = Some(self.tree(container, abandoned).await?);
+                let beside = Beside { spec, tree };
+                return self
+                    .execute_linux(container, exec, streams, beside, abandoned)
+                    .await;
+            }
+            Err(error) => Err(error),
+        };
         exec.take(container, child, link, made).await
     }
 
@@ -243,7 +269,7 @@ impl Maker {
         child: &Child,
         link: &AsyncFd<Link>,
         abandoned: &Abandoned,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<Born, ServiceError> {
         // The container has one cgroup for compilers, and each removes it.
         let compiler = abandoned.or(container.compiler.lock()).await;
         let compiler = compiler.ok_or_else(given_up)?;
@@ -256,10 +282,7 @@ impl Maker {
             log: &container.log,
             abandoned,
         };
-        match self.converse(plan, &newborn).await? {
-            Born::Guest => Ok(()),
-            Born::Native(message) => Err(ServiceError::Setup(message)),
-        }
+        self.converse(plan, &newborn).await
     }
 
     /// The plan of a guest.
@@ -275,26 +298,29 @@ impl Maker {
         Ok(plan)
     }
 
-    /// Makes a Linux program that waits to be let run, beside another.
+    /// Makes a Linux program that waits to be let run.
     async fn execute_linux(
         &self,
         container: &Container,
         exec: &Exec,
+        streams: GuestStreams,
+        beside: Beside,
         abandoned: &Abandoned,
     ) -> Result<(), ServiceError> {
-        let spec = spec_of(container, exec)?;
+        let Beside { spec, tree } = beside;
         let linux = spec.linux().as_ref();
-        let process = spec.process().clone().unwrap_or_default();
-        let size = terminal_size(&process);
         let order = ExecOrder {
-            process,
+            process: spec.process().clone().unwrap_or_default(),
             seccomp: linux.and_then(|linux| linux.seccomp().clone()),
             cgroup: container.cgroup.join_files(),
+            tree: tree.is_some(),
         };
-        let streams = GuestStreams::open(&exec.process.streams, size)?;
         let (child, link) = self.beside(container, &order, &streams)?;
         let ready = async {
             container.remember(&child)?;
+            if let Some(tree) = tree {
+                say(&link, &ToInit::Tree, Some(tree.as_fd()))?;
+            }
             let answer = abandoned.or(receive::<FromHelper>(&link)).await;
             match answer.ok_or_else(given_up)? {
                 Ok(Some((FromHelper::Ready { .. }, terminal))) => streams.handed_over_to(terminal),
@@ -308,6 +334,14 @@ impl Maker {
         let made = ready.await;
         exec.take(container, child, link, made).await
     }
+}
+
+/// What a Linux program is made of.
+struct Beside {
+    /// The container's specification, with its process.
+    spec: oci::Spec,
+    /// Its mount namespace, where that is not the first process's.
+    tree: Option<OwnedFd>,
 }
 
 /// The container's specification with another process. What the process leaves

@@ -28,6 +28,7 @@ mod spawn;
 mod streams;
 mod tasks;
 mod terminal;
+mod tree;
 mod zygote;
 
 use std::fs::File;

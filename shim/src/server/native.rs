@@ -141,7 +141,7 @@ impl Maker {
         self.spawn_helper(&Helper {
             verb: c"native",
             order: &order,
-            streams,
+            streams: Some(streams),
             new_namespaces: new_mounts(),
             first: None,
             cgroup: None,
@@ -161,14 +161,15 @@ impl Maker {
         self.spawn_helper(&Helper {
             verb: c"exec",
             order,
-            streams,
+            streams: Some(streams),
             new_namespaces: 0,
             first: Some(first.as_fd()),
             cgroup: cgroup.as_ref().map(AsFd::as_fd),
         })
     }
 
-    fn spawn_helper<T: Serialize>(
+    /// Spawns a process of the program that this server runs.
+    pub(super) fn spawn_helper<T: Serialize>(
         &self,
         helper: &Helper<'_, T>,
     ) -> Result<(Child, AsyncFd<Link>), ServiceError> {
@@ -180,10 +181,9 @@ impl Maker {
             .open("/dev/null")
             .map_err(failed)?;
         // A terminal is made in the container's own tree.
-        let stdio = if helper.streams.is_terminal() {
-            [null.as_fd(); 3]
-        } else {
-            helper.streams.borrow()
+        let stdio = match helper.streams {
+            Some(streams) if !streams.is_terminal() => streams.borrow(),
+            _ => [null.as_fd(); 3],
         };
         let child = Spawn {
             executor: &self.shim,
@@ -204,13 +204,19 @@ impl Maker {
 }
 
 /// A helper to spawn.
-struct Helper<'a, T> {
-    verb: &'static CStr,
-    order: &'a T,
-    streams: &'a GuestStreams,
-    new_namespaces: i32,
-    first: Option<BorrowedFd<'a>>,
-    cgroup: Option<BorrowedFd<'a>>,
+pub(super) struct Helper<'a, T> {
+    /// What it is told to be.
+    pub verb: &'static CStr,
+    /// What it is told to do.
+    pub order: &'a T,
+    /// The streams that it is to have or to hand on.
+    pub streams: Option<&'a GuestStreams>,
+    /// Flags of `clone(2)`.
+    pub new_namespaces: i32,
+    /// The container's first process, in whose pid namespace it is born.
+    pub first: Option<BorrowedFd<'a>>,
+    /// The unified cgroup to be born in.
+    pub cgroup: Option<BorrowedFd<'a>>,
 }
 
 fn failed(error: io::Error) -> ServiceError {

@@ -1,12 +1,11 @@
 //! The containers of this server, from their making to their deletion.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, IntoRawFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use anyhow::Context;
 use containerd_shim_protos::protobuf::MessageField;
 use tokio::sync::Notify;
 use trireme_container::cgroup::Layout;
@@ -52,9 +51,7 @@ impl Service {
     ///
     /// When the host's cgroups cannot be seen or the installation is broken.
     pub fn new(order: Order) -> anyhow::Result<Self> {
-        let executor = install::beside(install::EXECUTOR)?;
-        let executor =
-            File::open(&executor).with_context(|| format!("cannot open {}", executor.display()))?;
+        let executor = process::open_read_only(&install::beside(install::EXECUTOR)?)?;
         let executor = pinned(executor)?;
         let shim = process::open_read_only(&install::beside(install::SERVER)?)?;
         Ok(Service {
@@ -256,7 +253,7 @@ impl Service {
 
 /// A path that leads to this very file for as long as the server lives, whatever
 /// an upgrade puts in its place: code is filed under the build that made it.
-fn pinned(program: impl AsFd) -> anyhow::Result<PathBuf> {
+pub(super) fn pinned(program: impl AsFd) -> io::Result<PathBuf> {
     // Above the numbers that spawned processes find their own descriptors at.
     const FLOOR: i32 = 10;
     let pinned = rustix::io::fcntl_dupfd_cloexec(program, FLOOR)?;

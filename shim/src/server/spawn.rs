@@ -45,9 +45,8 @@ pub(super) struct Birth<'a> {
 pub(super) enum Born {
     /// A guest, which waits to be let run.
     Guest,
-    /// A Linux program, and what to say where none can be run. The process that
-    /// found out has ended.
-    Native(String),
+    /// A Linux program. The process that found out has ended.
+    Native,
 }
 
 /// A process on its way to be ready.
@@ -157,9 +156,7 @@ impl Maker {
                     self.find_elsewhere(plan, newborn, message).await?;
                 }
                 (Some((FromInit::Ready, _)), _) => return Ok(Born::Guest),
-                (Some((FromInit::Native { message }, _)), _) if !has_code => {
-                    return Ok(Born::Native(message));
-                }
+                (Some((FromInit::Native, _)), _) if !has_code => return Ok(Born::Native),
                 (Some((FromInit::Failed { message }, _)), _) => {
                     return Err(ServiceError::Setup(message));
                 }
@@ -226,7 +223,8 @@ impl Maker {
     }
 }
 
-fn say(
+/// Says something to a process, which may be gone.
+pub(super) fn say(
     link: &AsyncFd<Link>,
     message: &ToInit,
     fd: Option<BorrowedFd<'_>>,

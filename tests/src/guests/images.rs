@@ -60,7 +60,8 @@ fn busybox() -> Result<Vec<u8>> {
     fs::read("/bin/busybox").context("read /bin/busybox")
 }
 
-/// All small guests in the root folder, with the files and folders that they are tried on.
+/// All small guests in the root folder, with the files and folders that they are tried on, and
+/// a shell for Linux.
 fn guests(folder: &Path) -> Result<Layer> {
     let mut layer = Layer::default();
     for (name, bytes) in programs(&folder.join("wasm"))? {
@@ -69,6 +70,7 @@ fn guests(folder: &Path) -> Result<Layer> {
             layer.program(&name, bytes);
         }
     }
+    shell(&mut layer)?;
     surroundings(&mut layer);
     Ok(layer)
 }
@@ -81,13 +83,18 @@ fn native(folder: &Path) -> Result<Layer> {
             layer.program(&format!("{name}.wasm"), bytes);
         }
     }
+    shell(&mut layer)?;
+    surroundings(&mut layer);
+    Ok(layer)
+}
+
+fn shell(layer: &mut Layer) -> Result<()> {
     layer.folder("bin");
     layer.program("bin/busybox", busybox()?);
     for name in ["cat", "ls", "sh", "sleep", "tar", "true"] {
         layer.link(&format!("bin/{name}"), "busybox");
     }
-    surroundings(&mut layer);
-    Ok(layer)
+    Ok(())
 }
 
 fn surroundings(layer: &mut Layer) {

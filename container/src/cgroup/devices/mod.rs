@@ -12,10 +12,10 @@ mod program;
 use std::fs::File;
 use std::path::Path;
 
-use trireme_core::spec::oci::{LinuxDeviceCgroup, LinuxDeviceType};
+use trireme_core::spec::oci::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 
 use self::program::{Access, Kind, Rule, program};
-use super::{CgroupError, unsupported};
+use super::{Cgroup, CgroupError, Version, unsupported, v1};
 use crate::Doing;
 
 /// What every container may do, as runc has it (`specconv.AllowedDevices`): make
@@ -37,13 +37,43 @@ const fn device(major: i32, minor: Option<i32>) -> Rule {
     Rule::allow(Kind::Char, Some(major), minor, Access::ALL)
 }
 
+impl Cgroup {
+    /// Has the cgroup ready for Linux programs, where so far only a guest was to be
+    /// in it: they may use what every container may and what the rules of the
+    /// specification say, and no other device.
+    ///
+    /// # Errors
+    ///
+    /// When devices cannot be limited.
+    pub fn admit_programs(&self, resources: Option<&LinuxResources>) -> Result<(), CgroupError> {
+        match self.version {
+            Version::V1 => {
+                let rules = resources.and_then(|resources| resources.devices().as_deref());
+                let writes = v1::devices(rules.unwrap_or_default());
+                writes.iter().try_for_each(|write| self.write(write))
+            }
+            // They were limited when it was made.
+            Version::V2 => Ok(()),
+        }
+    }
+
+    /// On v2, where there are no files for this.
+    pub(super) fn limit_devices(
+        &self,
+        resources: Option<&LinuxResources>,
+    ) -> Result<(), CgroupError> {
+        let rules = resources.and_then(|resources| resources.devices().as_deref());
+        limit(&self.folders[0].path, rules.unwrap_or_default())
+    }
+}
+
 /// Limits the devices that the processes of a cgroup may use, in place of what
 /// was set before.
 ///
 /// # Errors
 ///
 /// For a rule that cannot be, and when the kernel refuses.
-pub fn limit(folder: &Path, rules: &[LinuxDeviceCgroup]) -> Result<(), CgroupError> {
+fn limit(folder: &Path, rules: &[LinuxDeviceCgroup]) -> Result<(), CgroupError> {
     let mut all = rules.iter().map(rule).collect::<Result<Vec<_>, _>>()?;
     all.extend(ALWAYS);
     let what = || format!("set linux.resources.devices of {}", folder.display());

@@ -15,6 +15,9 @@ cases! {
         docker_exec_gives_a_terminal,
         docker_exec_goes_on_without_its_client,
         docker_exec_errors_have_the_codes_of_runc,
+        docker_exec_runs_a_shell_as_in_any_container,
+        docker_exec_gives_a_shell_a_terminal,
+        docker_finds_a_container_healthy_by_its_shell,
     ],
     wasm: [],
 }
@@ -116,5 +119,67 @@ fn docker_exec_errors_have_the_codes_of_runc(test: &Test<'_>) -> Result<()> {
     execute(test, &[], &["/nowhere.wasm"])?.expect(not_there)?;
     execute(test, &[], &["/work"])?.expect(126)?;
     execute(test, &[], &["/hello.wasm"])?.expect(0)?;
+    Ok(())
+}
+
+fn docker_exec_runs_a_shell_as_in_any_container(test: &Test<'_>) -> Result<()> {
+    sleeping(test)?;
+    let script = "echo $0; cat /proc/self/status; cat /etc/hostname; ls /dev; exit 7";
+    let shell = ["/bin/sh", "-c", script, "ahoy"];
+    let output = execute(test, &["--user", "123:45"], &shell)?.expect(7)?;
+    let hostname = test.inspect("{{.Config.Hostname}}")?;
+    for line in [
+        "ahoy",
+        "Uid:\t123\t123\t123\t123",
+        "Gid:\t45\t45\t45\t45",
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t00000000a80425fb",
+        "Seccomp:\t2",
+        &hostname,
+        "urandom",
+    ] {
+        ensure!(
+            output.stdout.contains(&format!("{line}\n")),
+            "{line}: {output:?}"
+        );
+    }
+    // What the profile of Docker refuses, and what it is to be for one that asks for all.
+    let unshare = ["busybox", "unshare", "-m", "/bin/true"];
+    let refused = execute(test, &[], &unshare)?.expect(1)?;
+    ensure!(
+        refused.stderr.contains("Operation not permitted"),
+        "{refused:?}"
+    );
+    let status = ["/bin/cat", "/proc/self/status"];
+    let all = execute(test, &["--privileged"], &status)?.expect(0)?;
+    ensure!(!all.stdout.contains("CapEff:\t00000000a80425fb"), "{all:?}");
+    Ok(())
+}
+
+fn docker_exec_gives_a_shell_a_terminal(test: &Test<'_>) -> Result<()> {
+    sleeping(test)?;
+    let line = format!("docker exec --interactive --tty {} /bin/sh", test.id);
+    let mut shell = test.start(&["script", "-qec", &line, "/dev/null"])?;
+    shell.wait_for("# ")?;
+    shell.write("busybox tty; echo $((6 * 7))\n")?;
+    shell.wait_for("\n42")?;
+    shell.write("exit 7\n")?;
+    let output = shell.finish(LIMIT)?.expect(7)?;
+    ensure!(output.stdout.contains("/dev/pts/0"), "{output:?}");
+    Ok(())
+}
+
+fn docker_finds_a_container_healthy_by_its_shell(test: &Test<'_>) -> Result<()> {
+    let flags = [
+        "--detach",
+        "--health-cmd",
+        "cat /where.txt && echo $((6 * 7))",
+        "--health-interval",
+        "1s",
+    ];
+    test.docker_run(&flags, &["/sleep.wasm", "60"])?.expect(0)?;
+    test.wait_for_inspect("{{.State.Health.Status}}", "healthy")?;
+    let said = test.inspect("{{(index .State.Health.Log 0).Output}}")?;
+    ensure!(said.contains("in the root folder\n42"), "{said}");
     Ok(())
 }

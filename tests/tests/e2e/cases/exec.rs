@@ -23,13 +23,13 @@ cases! {
     ],
     wasm: [
         an_executed_program_is_in_the_containers_namespaces_and_cgroup,
-        what_is_no_webassembly_is_not_executed,
+        what_is_no_program_is_not_executed,
         a_killed_server_takes_executed_programs_along,
     ],
 }
 
 /// The words of `ctr task exec` of a program of the case's container.
-fn words<'a>(
+pub(super) fn words<'a>(
     test: &'a Test<'_>,
     id: &'a str,
     flags: &[&'a str],
@@ -39,27 +39,27 @@ fn words<'a>(
     [&head[..], flags, &[&test.id], program].concat()
 }
 
-fn execute(test: &Test<'_>, flags: &[&str], program: &[&str]) -> Result<Output> {
+pub(super) fn execute(test: &Test<'_>, flags: &[&str], program: &[&str]) -> Result<Output> {
     test.exec(&words(test, "one", flags, program))
 }
 
-fn start(test: &Test<'_>, id: &str, program: &[&str]) -> Result<Running> {
+pub(super) fn start(test: &Test<'_>, id: &str, program: &[&str]) -> Result<Running> {
     test.start(&words(test, id, &[], program))
 }
 
-fn sleeping(test: &Test<'_>) -> Result<()> {
+pub(super) fn sleeping(test: &Test<'_>) -> Result<()> {
     test.run_detached(&[], &["/sleep.wasm", "60"])
 }
 
 /// The pids in the container, as the shim tells them.
-fn pids(test: &Test<'_>) -> Result<Vec<String>> {
+pub(super) fn pids(test: &Test<'_>) -> Result<Vec<String>> {
     let list = test.ctr(&["task", "ps", &test.id])?;
     let first = |line: &str| line.split_whitespace().next().map(str::to_owned);
     Ok(list.stdout.lines().skip(1).filter_map(first).collect())
 }
 
 /// Waits until there are so many pids in the container.
-fn wait_for_pids(test: &Test<'_>, count: usize) -> Result<Vec<String>> {
+pub(super) fn wait_for_pids(test: &Test<'_>, count: usize) -> Result<Vec<String>> {
     let deadline = Instant::now() + LIMIT;
     loop {
         let pids = pids(test)?;
@@ -71,7 +71,7 @@ fn wait_for_pids(test: &Test<'_>, count: usize) -> Result<Vec<String>> {
 }
 
 /// The streams of a client that does not wait are the client's, and it leaves them.
-fn clear_streams(test: &Test<'_>) -> Result<()> {
+pub(super) fn clear_streams(test: &Test<'_>) -> Result<()> {
     test.exec(&["sh", "-c", "rm -rf /run/containerd/fifo/*"])?;
     Ok(())
 }
@@ -236,10 +236,11 @@ fn an_executed_program_is_in_the_containers_namespaces_and_cgroup(test: &Test<'_
     test.remove()
 }
 
-fn what_is_no_webassembly_is_not_executed(test: &Test<'_>) -> Result<()> {
+fn what_is_no_program_is_not_executed(test: &Test<'_>) -> Result<()> {
     sleeping(test)?;
     let output = execute(test, &[], &["/where.txt"])?.expect(1)?;
-    ensure!(output.stderr.contains("runs WebAssembly"), "{output:?}");
+    let all = "runs WebAssembly with engine \"wasmtime\", and Linux programs";
+    ensure!(output.stderr.contains(all), "{output:?}");
     test.remove()
 }
 

@@ -11,6 +11,7 @@ mod docker_network;
 mod docker_options;
 mod engines;
 mod exec;
+mod exec_linux;
 mod failures;
 mod images;
 mod kills;
@@ -132,6 +133,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         run::all(),
         task::all(),
         exec::all(),
+        exec_linux::all(),
         signals::all(),
         spec::all(),
         engines::all(),

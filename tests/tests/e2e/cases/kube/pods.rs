@@ -17,6 +17,7 @@ cases! {
         a_sidecar_of_linux_shares_network_and_files,
         containers_of_init_run_before_and_sidecars_beside,
         a_hook_runs_before_the_end,
+        a_script_of_a_shell_runs_before_the_end,
     ],
     wasm: [a_deleted_pod_goes_within_its_grace_period],
 }
@@ -89,10 +90,21 @@ fn containers_of_init_run_before_and_sidecars_beside(test: &Test<'_>) -> Result<
 }
 
 fn a_hook_runs_before_the_end(test: &Test<'_>) -> Result<()> {
+    farewell_is_heard(
+        test,
+        &["/talk.wasm", "ask", "127.0.0.1", "8080", "farewell"],
+    )
+}
+
+fn a_script_of_a_shell_runs_before_the_end(test: &Test<'_>) -> Result<()> {
+    let script = "echo farewell | busybox nc 127.0.0.1 8080";
+    farewell_is_heard(test, &["/bin/sh", "-c", script])
+}
+
+fn farewell_is_heard(test: &Test<'_>, farewell: &[&str]) -> Result<()> {
     Cluster::with(test, |cluster| {
         let mut server = cluster.guest("server", &["/talk.wasm", "serve", "8080"]);
         server["readinessProbe"] = json!({ "tcpSocket": { "port": 8080 }, "periodSeconds": 1 });
-        let farewell = ["/talk.wasm", "ask", "127.0.0.1", "8080", "farewell"];
         server["lifecycle"] = json!({ "preStop": { "exec": { "command": farewell } } });
         // The hook's time counts.
         let spec = json!({ "containers": [server], "terminationGracePeriodSeconds": 5 });

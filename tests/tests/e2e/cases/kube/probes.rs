@@ -45,12 +45,26 @@ fn ready_is_what_its_probes_find_so(test: &Test<'_>) -> Result<()> {
             server(cluster, "http", 8080, KIND, http("/", 8080)),
             server(cluster, "tcp", 8081, KIND, tcp(8081)),
             server(cluster, "exec", 8082, KIND, exec(&["/hello.wasm"])),
+            server(
+                cluster,
+                "shell",
+                8083,
+                KIND,
+                exec(&["/bin/sh", "-c", "test -e /proc/1"])
+            ),
         ]);
         cluster.pod("ready", json!({ "containers": containers }))?;
         let containers = json!([
             server(cluster, "http", 8080, KIND, http("/broken", 8080)),
             server(cluster, "tcp", 8081, KIND, tcp(9)),
             server(cluster, "exec", 8082, KIND, exec(&["/exit.wasm", "1"])),
+            server(
+                cluster,
+                "shell",
+                8083,
+                KIND,
+                exec(&["/bin/sh", "-c", "echo leak; exit 3"])
+            ),
         ]);
         cluster.pod("unready", json!({ "containers": containers }))?;
         cluster.wait("pod/ready", "condition=Ready")?;
@@ -58,11 +72,12 @@ fn ready_is_what_its_probes_find_so(test: &Test<'_>) -> Result<()> {
             "HTTP probe failed with statuscode: 500",
             "connection refused",
             "Readiness probe failed",
+            "Readiness probe failed: leak",
         ] {
             cluster.wait_for_event("unready", failure)?;
         }
         let ready = cluster.get("pod/unready", "{.status.containerStatuses[*].ready}")?;
-        ensure!(ready == "false false false", "{ready}");
+        ensure!(ready == "false false false false", "{ready}");
         Ok(())
     })
 }

@@ -13,6 +13,8 @@ cases! {
     as_with_runc: [
         logs_are_read_and_followed,
         commands_are_executed_with_their_streams_and_codes,
+        a_shell_is_executed_with_its_streams_terminal_and_code,
+        files_are_copied_to_and_from_a_container,
         a_running_container_is_attached_to,
         a_port_is_forwarded_to_a_guest,
     ],
@@ -55,6 +57,44 @@ fn commands_are_executed_with_their_streams_and_codes(test: &Test<'_>) -> Result
         let cat = cat.finish(LIMIT)?.expect(0)?;
         ensure!(cat.stdout == "ahoy\n", "{cat:?}");
         ensure!(cat.stderr.contains("after 5 bytes"), "{cat:?}");
+        Ok(())
+    })
+}
+
+fn a_shell_is_executed_with_its_streams_terminal_and_code(test: &Test<'_>) -> Result<()> {
+    Cluster::with(test, |cluster| {
+        cluster.running_pod("deck", cluster.guest("deck", &["/sleep.wasm", "1000"]))?;
+        let script = "read word; echo $word; echo to stderr >&2; exit 7";
+        let words = ["exec", "--stdin", "deck", "--", "/bin/sh", "-c", script];
+        let mut shell = cluster.start(&words)?;
+        shell.write("ahoy\n")?;
+        let shell = shell.finish(LIMIT)?.expect(7)?;
+        ensure!(shell.stdout == "ahoy\n", "{shell:?}");
+        ensure!(shell.stderr.starts_with("to stderr\n"), "{shell:?}");
+        let line = format!(
+            "kubectl --namespace {} exec --stdin --tty deck -- /bin/sh",
+            test.namespace()
+        );
+        let mut shell = test.start(&["script", "-qec", &line, "/dev/null"])?;
+        shell.wait_for("# ")?;
+        shell.write("busybox tty; echo $((6 * 7))\n")?;
+        shell.wait_for("\n42")?;
+        shell.write("exit 7\n")?;
+        let shell = shell.finish(LIMIT)?.expect(7)?;
+        ensure!(shell.stdout.contains("/dev/pts/0"), "{shell:?}");
+        Ok(())
+    })
+}
+
+fn files_are_copied_to_and_from_a_container(test: &Test<'_>) -> Result<()> {
+    const FROM: &str = "/etc/trireme/config.toml";
+    const BACK: &str = "/run/copied-back-from-guest";
+    Cluster::with(test, |cluster| {
+        cluster.running_pod("deck", cluster.guest("deck", &["/sleep.wasm", "1000"]))?;
+        cluster.kubectl(&["cp", FROM, "deck:/work/copied"])?;
+        cluster.kubectl(&["cp", "deck:/work/copied", BACK])?;
+        test.exec(&["cmp", FROM, BACK])?.expect(0)?;
+        test.exec(&["rm", BACK])?.expect(0)?;
         Ok(())
     })
 }
@@ -106,7 +146,6 @@ fn a_port_is_forwarded_to_a_guest(test: &Test<'_>) -> Result<()> {
     })
 }
 
-/// A guest has no `tar`, which `kubectl cp` runs.
 fn files_are_copied_to_and_from_a_sidecar(test: &Test<'_>) -> Result<()> {
     const FROM: &str = "/etc/trireme/config.toml";
     const BACK: &str = "/run/copied-back";

@@ -168,6 +168,18 @@ fn both_sorts_share_a_pod(test: &Test<'_>, handler: &str) -> Result<()> {
         for container in [&guest, &sidecar] {
             let shown = crictl(test, &["exec", "--sync", container, "/hello.wasm"])?;
             ensure!(shown == "hello from the guest", "{shown}");
+            let shell = [
+                "/bin/sh",
+                "-c",
+                "ls -d /proc/self/fd /dev/shm /sys/class; cat /etc/hosts",
+            ];
+            let words = [&["exec", "--sync", container][..], &shell].concat();
+            let shown = crictl(test, &words)?;
+            ensure!(
+                shown.starts_with("/dev/shm\n/proc/self/fd\n/sys/class\n"),
+                "{shown}"
+            );
+            ensure!(shown.contains("localhost"), "{shown}");
             let stats = crictl(test, &["stats", "--output", "json", container])?;
             ensure!(stats.contains("\"workingSetBytes\""), "{stats}");
             let namespaces = "readlink /proc/$0/ns/net /proc/$0/ns/ipc /proc/$0/ns/uts";
