@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod crash;
 pub mod init;
 pub mod link;
+pub mod logger;
 pub mod native;
 pub mod pod;
 pub mod process;

@@ -4,11 +4,11 @@
 //! goes away ends nobody, and handed to init as its own descriptor: nothing
 //! copies. A terminal is the exception; the server moves its bytes.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{FileType, OFlags};
 use rustix::pty::OpenptFlags;
@@ -23,8 +23,18 @@ pub enum StdioError {
     /// The file cannot be opened.
     #[error(transparent)]
     Sys(#[from] SysError),
+    /// A logging binary that cannot be used as asked.
+    #[error("{stream} \"{uri}\": {reason}")]
+    Binary {
+        /// Which stream.
+        stream: &'static str,
+        /// The address.
+        uri: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A form of address that is not supported.
-    #[error("{stream} \"{uri}\": {scheme}:// is not supported; use a FIFO or file://")]
+    #[error("{stream} \"{uri}\": {scheme}:// is not supported; use a FIFO, file:// or binary://")]
     Scheme {
         /// Which stream.
         stream: &'static str,
@@ -54,12 +64,21 @@ impl Streams {
     ///
     /// When one cannot be opened.
     pub fn open(stdin: &str, stdout: &str, stderr: &str) -> Result<Self, StdioError> {
-        let (input, hold) = open_input(stdin)?;
-        let own = [
-            input,
+        let outputs = [
             open_output("stdout", stdout)?,
             open_output("stderr", stderr)?,
         ];
+        Self::with_outputs(stdin, outputs)
+    }
+
+    /// The same with outputs that are open.
+    ///
+    /// # Errors
+    ///
+    /// As [`Streams::open`].
+    pub fn with_outputs(stdin: &str, [stdout, stderr]: [OwnedFd; 2]) -> Result<Self, StdioError> {
+        let (input, hold) = open_input(stdin)?;
+        let own = [input, stdout, stderr];
         let outputs = own[1..]
             .iter()
             .filter(|fd| is_fifo(fd.as_fd()))
@@ -148,9 +167,17 @@ pub fn open_terminal_input(uri: &str) -> Result<Option<File>, StdioError> {
 ///
 /// When it cannot be opened.
 pub fn open_terminal_output(uri: &str) -> Result<File, StdioError> {
-    let fd = open_output("stdout", uri)?;
-    rustix::io::ioctl_fionbio(&fd, true).doing(|| format!("open stdout {uri}"))?;
-    Ok(File::from(fd))
+    to_terminal_output(open_output("stdout", uri)?)
+}
+
+/// An open output, as the server writes to it for a terminal.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn to_terminal_output(output: OwnedFd) -> Result<File, StdioError> {
+    rustix::io::ioctl_fionbio(&output, true).doing(|| "open stdout".into())?;
+    Ok(File::from(output))
 }
 
 fn open_input(uri: &str) -> Result<(OwnedFd, Option<OwnedFd>), StdioError> {
@@ -190,7 +217,11 @@ fn open_output(stream: &'static str, uri: &str) -> Result<OwnedFd, StdioError> {
     };
     let mut options = OpenOptions::new();
     if uri.starts_with("file://") {
-        options.append(true).create(true);
+        if let Some(folder) = path.parent() {
+            let what = || format!("{stream} {uri}: make its folder");
+            fs::create_dir_all(folder).doing(what)?;
+        }
+        options.append(true).create(true).mode(0o644);
     } else {
         options.read(true).write(true);
     }
@@ -216,7 +247,7 @@ fn address(stream: &'static str, uri: &str) -> Result<Option<PathBuf>, StdioErro
         None => Ok(Some(PathBuf::from(uri))),
         Some(("fifo" | "file", path)) => {
             let path = path.split('?').next().unwrap_or(path);
-            Ok(Some(Path::new(path).to_path_buf()))
+            Ok(Some(PathBuf::from(decoded(path))))
         }
         Some((scheme, _)) => Err(StdioError::Scheme {
             stream,
@@ -224,6 +255,28 @@ fn address(stream: &'static str, uri: &str) -> Result<Option<PathBuf>, StdioErro
             scheme: scheme.to_owned(),
         }),
     }
+}
+
+/// A part of an address without its percent encoding (RFC 3986, section 2.1). What
+/// is no encoding stays as it is.
+pub(crate) fn decoded(text: &str) -> String {
+    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
+    let bytes = text.as_bytes();
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match (byte, digit(bytes.get(at + 1)), digit(bytes.get(at + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                plain.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            _ => {
+                plain.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(plain).unwrap_or_else(|_| text.to_owned())
 }
 
 #[cfg(test)]
@@ -281,18 +334,18 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_appended_to_and_a_logger_refused() {
+    fn a_file_is_appended_to_and_made_with_its_folder() {
         let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("log");
-        let uri = format!("file://{}", log.display());
+        let log = dir.path().join("new folder/log");
+        let uri = format!("file://{}/new%20folder/log", dir.path().display());
         for word in ["one", "two"] {
             let [_, output, _] = Streams::open("", &uri, "").unwrap().own;
             File::from(output).write_all(word.as_bytes()).unwrap();
         }
         assert_eq!(std::fs::read_to_string(log).unwrap(), "onetwo");
-        let error = Streams::open("", "binary:///bin/logger", "")
+        let error = Streams::open("", "syslog://host", "")
             .unwrap_err()
             .to_string();
-        assert!(error.contains("binary://"), "{error}");
+        assert!(error.contains("syslog://"), "{error}");
     }
 }

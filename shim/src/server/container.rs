@@ -9,7 +9,7 @@ use std::time::Duration;
 use trireme_container::SysError;
 use trireme_container::cgroup::Cgroup;
 use trireme_container::crash;
-use trireme_container::process::{Child, ProcessId};
+use trireme_container::process::ProcessId;
 use trireme_container::state::StateDir;
 use trireme_core::lifecycle::{Exit, Request};
 use trireme_core::plan::Mount;
@@ -121,6 +121,9 @@ impl Container {
     /// Removes what is left of a program that was executed.
     pub async fn delete_exec(&self, exec: &Exec) -> Result<Exit, ServiceError> {
         let exit = exec.delete().await?;
+        if let Some(logger) = exec.process.logger() {
+            self.forget(logger.unsigned_abs());
+        }
         lock(&self.execs).remove(&exec.id);
         Ok(exit)
     }
@@ -131,8 +134,8 @@ impl Container {
     }
 
     /// Adds a process that was spawned beside init to the state on disk.
-    pub(super) fn remember(&self, child: &Child) -> Result<(), ServiceError> {
-        let process = ProcessId::of(child.pid).ok();
+    pub(super) fn remember(&self, pid: i32) -> Result<(), ServiceError> {
+        let process = ProcessId::of(pid).ok();
         self.state_dir
             .change(|record| record.processes.extend(process))?;
         Ok(())

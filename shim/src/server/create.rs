@@ -21,6 +21,7 @@ use super::container::{Container, Launcher, remove_cgroup};
 use super::error::ServiceError;
 use super::hooks::Hooks;
 use super::log::TaskLog;
+use super::logger::{Logger, Whose};
 use super::native::{Launch, Launched};
 use super::process::{Process, reap};
 use super::sandbox::Sandboxes;
@@ -91,6 +92,9 @@ impl Maker {
             Ok(made) => {
                 if made.launched.launcher == Launcher::Wasm {
                     notices.log(&site.log);
+                }
+                if let Some(logger) = &made.launched.streams.logger {
+                    site.remember(logger);
                 }
                 Ok(Arc::new(made.container(request, site)))
             }
@@ -221,7 +225,12 @@ impl Maker {
         abandoned: &Abandoned,
     ) -> Result<Made, ServiceError> {
         let plan = &sketch.plan;
-        let streams = GuestStreams::open(&names(request), plan.terminal)?;
+        let whose = Whose {
+            id: &request.id,
+            namespace: &self.order.namespace,
+            abandoned,
+        };
+        let streams = GuestStreams::open(&names(request), plan.terminal, &whose).await?;
         let hooks = Hooks::of(&site.record);
         let pid_namespace = pid_namespace(plan)?;
         let waits = hooks.before_start() && sketch.refusal.is_none();
@@ -369,6 +378,17 @@ impl Maker {
 impl Site {
     fn cgroup(&self) -> &Cgroup {
         &self.record.cgroups[0]
+    }
+
+    /// Adds a process to the record on disk.
+    fn remember(&self, logger: &Logger) {
+        let process = ProcessId::of(logger.pid()).ok();
+        let changed = self
+            .state_dir
+            .change(|record| record.processes.extend(process));
+        if let Err(error) = changed {
+            self.log.warn(&error.to_string());
+        }
     }
 
     /// Removes everything that the record names.

@@ -23,6 +23,7 @@ use super::container::{Container, Launcher};
 use super::create::{Maker, given_up};
 use super::error::ServiceError;
 use super::events::Events;
+use super::logger::Whose;
 use super::process::{Process, lock, reap, receive};
 use super::spawn::{Birth, Born, Newborn, say};
 use super::streams::{GuestStreams, ServerStreams, StreamNames};
@@ -118,7 +119,7 @@ impl Exec {
             Launcher::Wasm => maker.execute(container, self, abandoned).await?,
             Launcher::Native => {
                 let spec = spec_of(container, self)?;
-                let streams = self.streams(&spec)?;
+                let streams = self.streams(&spec, maker, abandoned).await?;
                 let beside = Beside { spec, tree: None };
                 maker
                     .execute_linux(container, self, streams, beside, abandoned)
@@ -128,9 +129,19 @@ impl Exec {
         self.process.start()
     }
 
-    fn streams(&self, spec: &oci::Spec) -> Result<GuestStreams, ServiceError> {
+    async fn streams(
+        &self,
+        spec: &oci::Spec,
+        maker: &Maker,
+        abandoned: &Abandoned,
+    ) -> Result<GuestStreams, ServiceError> {
         let size = spec.process().as_ref().and_then(terminal_size);
-        GuestStreams::open(&self.process.streams, size)
+        let whose = Whose {
+            id: &self.id,
+            namespace: &maker.order.namespace,
+            abandoned,
+        };
+        GuestStreams::open(&self.process.streams, size, &whose).await
     }
 
     /// Takes over a child that is ready, or ends one that cannot be.
@@ -141,7 +152,13 @@ impl Exec {
         link: AsyncFd<Link>,
         made: Result<ServerStreams, ServiceError>,
     ) -> Result<(), ServiceError> {
-        match made {
+        let remembered = made.and_then(|streams| {
+            if let Some(logger) = &streams.logger {
+                container.remember(logger.pid())?;
+            }
+            Ok(streams)
+        });
+        match remembered {
             Ok(streams) => {
                 self.process.spawned(child, link.into_inner(), streams);
                 Ok(())
@@ -226,7 +243,7 @@ impl Maker {
     ) -> Result<(), ServiceError> {
         let spec = spec_of(container, exec)?;
         let plan = self.plan_of(&spec, container)?;
-        let streams = exec.streams(&spec)?;
+        let streams = exec.streams(&spec, self, abandoned).await?;
         let init = container.init.open()?;
         let birth = Birth {
             role: Role::Exec,
@@ -240,7 +257,7 @@ impl Maker {
         let (child, link) = self.spawn(&plan, &streams, &birth, &container.log).await?;
         drop(init);
         let ready = async {
-            container.remember(&child)?;
+            container.remember(child.pid)?;
             self.converse_with(container, &plan, &child, &link, abandoned)
                 .await
         };
@@ -317,7 +334,7 @@ impl Maker {
         };
         let (child, link) = self.beside(container, &order, &streams)?;
         let ready = async {
-            container.remember(&child)?;
+            container.remember(child.pid)?;
             if let Some(tree) = tree {
                 say(&link, &ToInit::Tree, Some(tree.as_fd()))?;
             }

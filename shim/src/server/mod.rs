@@ -17,6 +17,7 @@ mod exec;
 pub(crate) mod hooks;
 mod lifetime;
 pub(crate) mod log;
+mod logger;
 mod native;
 mod peers;
 mod process;

@@ -15,6 +15,7 @@ use trireme_core::plan::TerminalSize;
 
 use super::error::ServiceError;
 use super::log::TaskLog;
+use super::logger::Logger;
 use super::ready;
 use super::streams::{ServerStreams, StreamNames};
 use super::terminal::Terminal;
@@ -40,6 +41,7 @@ struct Body {
     hold: Mutex<Option<OwnedFd>>,
     outputs: Mutex<Vec<OwnedFd>>,
     terminal: Option<Terminal>,
+    logger: Option<Logger>,
 }
 
 impl Process {
@@ -60,6 +62,7 @@ impl Process {
             hold: Mutex::new(streams.hold),
             outputs: Mutex::new(streams.outputs),
             terminal: streams.terminal,
+            logger: streams.logger,
         };
         let _ = self.body.set(body);
     }
@@ -158,11 +161,24 @@ impl Process {
         }
     }
 
-    /// Waits until the output of its terminal has been moved.
+    /// Waits until the output of its terminal has been moved, and a logging binary
+    /// has taken it all.
     pub async fn output_moved(&self) {
-        if let Some(terminal) = self.body.get().and_then(|body| body.terminal.as_ref()) {
+        let Some(body) = self.body.get() else {
+            return;
+        };
+        if let Some(terminal) = &body.terminal {
             terminal.finished().await;
         }
+        if let Some(logger) = &body.logger {
+            logger.finish().await;
+        }
+    }
+
+    /// The pid of the logging binary that takes its output.
+    pub fn logger(&self) -> Option<i32> {
+        let logger = self.body.get()?.logger.as_ref();
+        logger.map(Logger::pid)
     }
 
     /// Sees it to its end: reaps it and has its output read. Nobody is told.

@@ -2,10 +2,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use trireme_container::logger::Binary;
 use trireme_container::stdio::{self, Streams, Terminal as Pty};
 use trireme_core::plan::TerminalSize;
 
 use super::error::ServiceError;
+use super::logger::{Logger, Whose};
 use super::terminal::{Client, Terminal};
 
 /// The streams as the client named them.
@@ -22,7 +24,12 @@ pub struct StreamNames {
 }
 
 /// The streams while the process is spawned.
-pub(super) enum GuestStreams {
+pub(super) struct GuestStreams {
+    ends: Ends,
+    logger: Option<Logger>,
+}
+
+enum Ends {
     Plain(Streams),
     Terminal {
         pty: Pty,
@@ -39,72 +46,96 @@ pub(super) struct ServerStreams {
     pub outputs: Vec<OwnedFd>,
     /// The server's side of the terminal.
     pub terminal: Option<Terminal>,
+    /// The logging binary that takes the output.
+    pub logger: Option<Logger>,
 }
 
 impl GuestStreams {
     /// Opens the streams, or a terminal of this size for them.
-    pub fn open(
+    pub async fn open(
         names: &StreamNames,
         terminal: Option<Option<TerminalSize>>,
+        whose: &Whose<'_>,
     ) -> Result<Self, ServiceError> {
-        match terminal {
-            None => Ok(GuestStreams::Plain(Streams::open(
-                &names.stdin,
-                &names.stdout,
-                &names.stderr,
-            )?)),
-            Some(size) => {
-                let pty = Pty::open(size)?;
-                let client = Client::open(&names.stdin, &names.stdout)?;
-                Ok(GuestStreams::Terminal { pty, client, size })
+        let StreamNames {
+            stdin,
+            stdout,
+            stderr,
+            ..
+        } = names;
+        let (logger, outputs) = match Binary::of(stdout, stderr)? {
+            Some(binary) => {
+                let (logger, outputs) = Logger::start(&binary, whose).await?;
+                (Some(logger), Some(outputs))
             }
-        }
+            None => (None, None),
+        };
+        let ends = match (terminal, outputs) {
+            (None, None) => Ends::Plain(Streams::open(stdin, stdout, stderr)?),
+            (None, Some(outputs)) => Ends::Plain(Streams::with_outputs(stdin, outputs)?),
+            (Some(size), outputs) => {
+                let pty = Pty::open(size)?;
+                let client = match outputs {
+                    None => Client::open(stdin, stdout)?,
+                    Some([output, _]) => Client::with_output(stdin, output)?,
+                };
+                Ends::Terminal { pty, client, size }
+            }
+        };
+        Ok(GuestStreams { ends, logger })
     }
 
     /// Whether they are a terminal.
     pub fn is_terminal(&self) -> bool {
-        matches!(self, GuestStreams::Terminal { .. })
+        matches!(self.ends, Ends::Terminal { .. })
     }
 
     /// The descriptors to hand on.
     pub fn borrow(&self) -> [BorrowedFd<'_>; 3] {
-        match self {
-            GuestStreams::Plain(streams) => streams.borrow(),
-            GuestStreams::Terminal { pty, .. } => [pty.slave.as_fd(); 3],
+        match &self.ends {
+            Ends::Plain(streams) => streams.borrow(),
+            Ends::Terminal { pty, .. } => [pty.slave.as_fd(); 3],
         }
     }
 
     /// Lets go of the guest's ends: a client waits for the last of them. From
     /// here on the bytes of a terminal move.
     pub fn handed_over(self) -> Result<ServerStreams, ServiceError> {
-        match self {
-            GuestStreams::Plain(streams) => Ok(ServerStreams {
+        match self.ends {
+            Ends::Plain(streams) => Ok(ServerStreams {
                 hold: streams.hold,
                 outputs: streams.outputs,
                 terminal: None,
+                logger: self.logger,
             }),
-            GuestStreams::Terminal { pty, client, .. } => terminal(pty.master, client),
+            Ends::Terminal { pty, client, .. } => terminal(pty.master, client, self.logger),
         }
     }
 
     /// The same, where the container may have made a terminal in its own tree.
     pub fn handed_over_to(self, master: Option<OwnedFd>) -> Result<ServerStreams, ServiceError> {
-        match (self, master) {
-            (GuestStreams::Terminal { client, size, .. }, Some(master)) => {
+        let GuestStreams { ends, logger } = self;
+        match (ends, master) {
+            (Ends::Terminal { client, size, .. }, Some(master)) => {
                 if let Some(size) = size {
                     stdio::resize(master.as_fd(), size)?;
                 }
-                terminal(master, client)
+                terminal(master, client, logger)
             }
-            (streams, _) => streams.handed_over(),
+            (ends, _) => GuestStreams { ends, logger }.handed_over(),
         }
     }
 }
 
-fn terminal(master: OwnedFd, client: Client) -> Result<ServerStreams, ServiceError> {
+fn terminal(
+    master: OwnedFd,
+    client: Client,
+    logger: Option<Logger>,
+) -> Result<ServerStreams, ServiceError> {
     Ok(ServerStreams {
         hold: None,
         outputs: Vec::new(),
         terminal: Some(Terminal::new(master, client)?),
+        logger,
     })
 }

@@ -48,6 +48,14 @@ impl Client {
             output: stdio::open_terminal_output(stdout)?,
         })
     }
+
+    /// Opens the input alone: the output is open.
+    pub fn with_output(stdin: &str, output: OwnedFd) -> Result<Self, ServiceError> {
+        Ok(Client {
+            input: stdio::open_terminal_input(stdin)?,
+            output: stdio::to_terminal_output(output)?,
+        })
+    }
 }
 
 impl Terminal {

@@ -17,6 +17,7 @@ mod images;
 mod kills;
 mod kube;
 mod load;
+mod logging;
 mod plugins;
 mod pods;
 mod programs;
@@ -146,6 +147,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         cgroups::all(),
         crashes::all(),
         load::all(),
+        logging::all(),
         plugins::all(),
         pods::all(),
         pods::sandboxes::all(),
