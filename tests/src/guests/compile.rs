@@ -24,7 +24,8 @@ const PACKAGES: [&str; 6] = [
     "lld",
     "wasi-libc",
 ];
-const C_FLAGS: [&str; 5] = ["-O2", "-Wall", "-Wextra", "-Werror", "-g0"];
+/// What every C program is built with.
+pub(super) const C_FLAGS: [&str; 5] = ["-O2", "-Wall", "-Wextra", "-Werror", "-g0"];
 
 /// Builds every source into `wasm/` and `native/` of the folder.
 pub fn all(sources: &Path, folder: &Path) -> Result<()> {
@@ -77,7 +78,8 @@ fn with_extension(folder: &Path, extension: &str) -> Result<Vec<(String, PathBuf
     Ok(found)
 }
 
-fn run(command: &mut Command) -> Result<()> {
+/// Runs a command to its end, and says what it wrote where it fails.
+pub(super) fn run(command: &mut Command) -> Result<()> {
     let output = command
         .output()
         .with_context(|| format!("run {:?}", command.get_program()))?;

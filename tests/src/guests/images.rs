@@ -56,7 +56,7 @@ fn pause(file: &Path, name: &str) -> Result<()> {
     oci::write(file, name, &layer, config)
 }
 
-fn busybox() -> Result<Vec<u8>> {
+pub(super) fn busybox() -> Result<Vec<u8>> {
     fs::read("/bin/busybox").context("read /bin/busybox")
 }
 

@@ -5,6 +5,7 @@
 
 mod artifacts;
 mod compile;
+pub mod critest;
 mod downloads;
 mod images;
 mod oci;
@@ -20,7 +21,7 @@ use sha2::{Digest, Sha256};
 use crate::paths;
 
 /// Builds all guests and images unless that is done, and returns their folder: programs in
-/// `wasm/` and `native/`, archives in `images/` and `artifacts/`.
+/// `wasm/` and `native/`, archives in `images/`, `artifacts/` and `critest/`.
 pub fn build() -> Result<PathBuf> {
     let all = paths::cache()?.join("guests");
     let folder = all.join(digest()?);
@@ -45,7 +46,7 @@ pub fn build() -> Result<PathBuf> {
 }
 
 fn build_into(folder: &Path) -> Result<()> {
-    for name in ["wasm", "native", "images", "artifacts"] {
+    for name in ["wasm", "native", "images", "artifacts", "critest"] {
         let part = folder.join(name);
         fs::create_dir_all(&part).with_context(|| format!("create {}", part.display()))?;
     }
@@ -53,7 +54,8 @@ fn build_into(folder: &Path) -> Result<()> {
     fs::write(folder.join("wasm/slow.wasm"), slow::module())?;
     fs::copy(downloads::python()?, folder.join("wasm/python.wasm")).context("copy CPython")?;
     images::all(folder)?;
-    artifacts::all(folder)
+    artifacts::all(folder)?;
+    critest::all(&sources().join("critest"), folder)
 }
 
 fn sources() -> PathBuf {

@@ -16,20 +16,32 @@ use tar::{Builder, EntryType, Header};
 pub struct Layer(Vec<(String, Node)>);
 
 enum Node {
-    Folder,
+    Folder { mode: u32 },
     File { bytes: Vec<u8>, mode: u32 },
     Link(String),
+    HardLink(String),
 }
 
 impl Layer {
     /// An empty folder; parents come first.
     pub fn folder(&mut self, path: &str) -> &mut Self {
-        self.add(path, Node::Folder)
+        self.add(path, Node::Folder { mode: 0o755 })
+    }
+
+    /// An empty folder that everybody may write to, each their own files.
+    pub fn shared_folder(&mut self, path: &str) -> &mut Self {
+        self.add(path, Node::Folder { mode: 0o1777 })
     }
 
     /// A file that may be executed.
     pub fn program(&mut self, path: &str, bytes: Vec<u8>) -> &mut Self {
         self.add(path, Node::File { bytes, mode: 0o755 })
+    }
+
+    /// A program that runs with root's rights, whoever executes it.
+    pub fn program_of_root(&mut self, path: &str, bytes: Vec<u8>) -> &mut Self {
+        let mode = 0o4755;
+        self.add(path, Node::File { bytes, mode })
     }
 
     /// A file that may be read.
@@ -41,6 +53,11 @@ impl Layer {
                 mode: 0o644,
             },
         )
+    }
+
+    /// Another name of a file of this layer.
+    pub fn hard_link(&mut self, path: &str, file: &str) -> &mut Self {
+        self.add(path, Node::HardLink(file.to_owned()))
     }
 
     /// A symbolic link.
@@ -68,7 +85,8 @@ fn append_node<W: std::io::Write>(tar: &mut Builder<W>, path: &str, node: &Node)
     header.set_mode(0o755);
     header.set_size(0);
     match node {
-        Node::Folder => {
+        Node::Folder { mode } => {
+            header.set_mode(*mode);
             header.set_entry_type(EntryType::Directory);
             tar.append_data(&mut header, format!("{path}/"), std::io::empty())?;
         }
@@ -80,6 +98,10 @@ fn append_node<W: std::io::Write>(tar: &mut Builder<W>, path: &str, node: &Node)
         Node::Link(target) => {
             header.set_entry_type(EntryType::Symlink);
             tar.append_link(&mut header, path, target)?;
+        }
+        Node::HardLink(file) => {
+            header.set_entry_type(EntryType::Link);
+            tar.append_link(&mut header, path, file)?;
         }
     }
     Ok(())

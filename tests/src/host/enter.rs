@@ -121,6 +121,7 @@ fn join(instance: &Instance) -> Result<()> {
     let namespaces = [
         (open("cgroup")?, CloneFlags::CLONE_NEWCGROUP),
         (open("net")?, CloneFlags::CLONE_NEWNET),
+        (open("ipc")?, CloneFlags::CLONE_NEWIPC),
         (open("pid")?, CloneFlags::CLONE_NEWPID),
         (open("mnt")?, CloneFlags::CLONE_NEWNS),
     ];

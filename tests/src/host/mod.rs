@@ -1,9 +1,9 @@
 //! Test hosts: machines of one's own, with a real containerd and this build installed.
 //!
-//! A host has its own mount, pid, network and cgroup namespace, over the files of this machine with
-//! private `/run`, `/etc`, `/opt`, `/var`, or over the root of another release of Debian, so that
-//! daemons use their default paths and two hosts do not meet. Its pid 1 ends with `--down`, and the
-//! kernel ends everything else with it. A kind may be a whole machine instead ([`emulated`]).
+//! A host has its own mount, pid, network, IPC and cgroup namespace, over the files of this machine
+//! with private `/run`, `/etc`, `/opt`, `/var`, or over the root of another release of Debian, so
+//! that daemons use their default paths and two hosts do not meet. Its pid 1 ends with `--down`, and
+//! the kernel ends everything else with it. A kind may be a whole machine instead ([`emulated`]).
 
 pub mod cgroup;
 pub mod containerd;
@@ -111,6 +111,7 @@ const MACHINE_PACKAGES: &[&str] = &[
     "containerd",
     "containernetworking-plugins",
     "iproute2",
+    "iptables",
     "runc",
 ];
 /// What the test images need of the machine, and what makes a root.
@@ -139,8 +140,8 @@ pub const KINDS: &[Kind] = &[
         packages: MACHINE_PACKAGES,
         import: &[],
         images: &[],
-        config: include_str!("../../hosts/bookworm.toml"),
-        cri: false,
+        config: CONFIG_V2,
+        cri: true,
         kubernetes: false,
     },
     Kind {

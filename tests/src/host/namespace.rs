@@ -59,6 +59,7 @@ pub fn supervise(instance: &Instance) -> Result<()> {
     let namespaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWCGROUP;
     unshare(namespaces).context("make the host's namespaces (this needs root)")?;
     let mut child = Command::new("/proc/self/exe")

@@ -65,6 +65,8 @@ pub struct GoTools {
     /// The variable that holds the version they tell.
     version: &'static str,
     packages: &'static [&'static str],
+    /// Those whose tests are the program, which is then called `NAME.test`.
+    tests: &'static [&'static str],
     /// How long building them takes.
     time: &'static str,
 }
@@ -80,6 +82,7 @@ pub const CONTAINERD: GoTools = GoTools {
         "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
         "github.com/containerd/containerd/v2/cmd/ctr",
     ],
+    tests: &[],
     time: "about a minute",
 };
 
@@ -90,7 +93,19 @@ pub const CRICTL: GoTools = GoTools {
     module: "sigs.k8s.io/cri-tools",
     version: "sigs.k8s.io/cri-tools/pkg/version.Version",
     packages: &["sigs.k8s.io/cri-tools/cmd/crictl"],
+    tests: &[],
     time: "about a minute",
+};
+
+/// The validation suite for that part, and what runs its specs in parallel.
+pub const CRITEST: GoTools = GoTools {
+    name: "critest",
+    pinned_in: "tests/tools",
+    module: "sigs.k8s.io/cri-tools",
+    version: "sigs.k8s.io/cri-tools/pkg/version.Version",
+    packages: &["github.com/onsi/ginkgo/v2/ginkgo"],
+    tests: &["sigs.k8s.io/cri-tools/cmd/critest"],
+    time: "about two minutes",
 };
 
 /// Kubernetes: its control plane with etcd, its node agent, its client.
@@ -107,6 +122,7 @@ pub const KUBERNETES: GoTools = GoTools {
         "k8s.io/kubernetes/cmd/kubelet",
         "trireme/tests/tools/kubernetes/etcd",
     ],
+    tests: &[],
     time: "about five minutes",
 };
 
@@ -164,21 +180,33 @@ impl GoTools {
     }
 
     fn build(&self, folder: &Path) -> Result<()> {
+        let out = format!("{}/", folder.display());
+        self.go(&["build"], self.packages, &out)?;
+        for package in self.tests {
+            let name = package.rsplit('/').next().unwrap_or(package);
+            let program = format!("{out}{name}.test");
+            self.go(&["test", "-c"], &[package], &program)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a command of `go` that builds packages.
+    fn go(&self, verb: &[&str], packages: &[&str], out: &str) -> Result<()> {
         let module = self.module;
         let version = format!("{}={}", self.version, self.pinned(&self.go_mod())?);
         let status = Command::new("go")
             .current_dir(paths::checkout().join(self.pinned_in))
-            .args(["build", "-trimpath", "-ldflags"])
+            .args(verb)
+            .args(["-trimpath", "-ldflags"])
             .arg(format!("-s -w -X {version}"))
-            .arg("-o")
-            .arg(format!("{}/", folder.display()))
-            .args(self.packages)
+            .args(["-o", out])
+            .args(packages)
             .status()
             .with_context(|| {
                 format!("run go: {module} is built from source; install Go 1.26.3 or later")
             })?;
         if !status.success() {
-            bail!("go build of {module} failed ({status}); it needs Go 1.26.3 or later");
+            bail!("go {} of {module} failed ({status}); it needs Go 1.26.3 or later", verb[0]);
         }
         Ok(())
     }
@@ -208,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_checkout_pins_versions() {
-        for tools in [&CONTAINERD, &CRICTL, &KUBERNETES] {
+        for tools in [&CONTAINERD, &CRICTL, &CRITEST, &KUBERNETES] {
             let version = tools.pinned(&tools.go_mod()).unwrap();
             assert!(version.starts_with('v'), "{}: {version}", tools.name);
         }

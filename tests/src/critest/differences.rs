@@ -1,0 +1,107 @@
+//! Where a handler of Trireme does otherwise than runc, and why.
+
+use super::{Outcome, State};
+
+/// A spec that runc passes and a handler of Trireme does not.
+#[derive(Debug)]
+pub struct Difference {
+    /// The beginning of the spec's name, or all of it.
+    pub spec: &'static str,
+    /// The kinds of hosts where it is so.
+    pub hosts: &'static [&'static str],
+    /// How it ends.
+    pub state: State,
+    /// What its message says.
+    pub says: &'static str,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// All that are known, for every handler of Trireme alike.
+pub const DIFFERENCES: &[Difference] = &[];
+
+/// The difference that is listed for a spec on a host.
+pub fn find(host: &str, spec: &str) -> Option<&'static Difference> {
+    DIFFERENCES
+        .iter()
+        .find(|known| known.hosts.contains(&host) && spec.starts_with(known.spec))
+}
+
+/// What is wrong with how a spec ended with a handler of Trireme, given how it ended with runc.
+///
+/// A spec that runc does not pass says nothing of the handler, unless it fails where runc has it
+/// skipped.
+pub fn judge(ours: &Outcome, runcs: &Outcome, known: Option<&Difference>) -> Option<String> {
+    let is_worse = match runcs.state {
+        State::Passed => ours.state != State::Passed,
+        State::Skipped => ours.state == State::Failed,
+        State::Failed => false,
+    };
+    match known {
+        None if !is_worse => None,
+        None => Some("not as with runc, and not listed in differences.rs".to_owned()),
+        Some(known) if !is_worse => Some(format!("no worse than runc: remove {known:?}")),
+        Some(known) if ours.state == known.state && ours.message.contains(known.says) => None,
+        Some(known) => Some(format!("not as in {known:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::specs;
+    use super::*;
+
+    const KNOWN: Difference = Difference {
+        spec: "some spec",
+        hosts: &["some-host"],
+        state: State::Skipped,
+        says: "no such thing",
+        reason: "there is no such thing",
+    };
+
+    fn outcome(state: State) -> Outcome {
+        Outcome {
+            state,
+            message: "there is no such thing here".to_owned(),
+        }
+    }
+
+    fn is_right(ours: State, runcs: State, known: Option<&Difference>) -> bool {
+        judge(&outcome(ours), &outcome(runcs), known).is_none()
+    }
+
+    #[test]
+    fn what_runc_passes_has_to_pass() {
+        assert!(is_right(State::Passed, State::Passed, None));
+        assert!(!is_right(State::Skipped, State::Passed, None));
+        assert!(!is_right(State::Failed, State::Passed, None));
+    }
+
+    #[test]
+    fn what_runc_skips_may_not_fail() {
+        assert!(is_right(State::Skipped, State::Skipped, None));
+        assert!(is_right(State::Passed, State::Skipped, None));
+        assert!(!is_right(State::Failed, State::Skipped, None));
+        assert!(is_right(State::Failed, State::Failed, None));
+    }
+
+    #[test]
+    fn a_difference_that_is_listed_has_to_be_one() {
+        assert!(is_right(State::Skipped, State::Passed, Some(&KNOWN)));
+        assert!(!is_right(State::Passed, State::Passed, Some(&KNOWN)));
+        assert!(!is_right(State::Failed, State::Passed, Some(&KNOWN)));
+        let other = Difference {
+            says: "another reason",
+            ..KNOWN
+        };
+        assert!(!is_right(State::Skipped, State::Passed, Some(&other)));
+    }
+
+    #[test]
+    fn every_difference_is_of_a_spec() {
+        for known in DIFFERENCES {
+            let is_there = specs().any(|spec| spec.starts_with(known.spec));
+            assert!(is_there, "there is no spec `{}`", known.spec);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What is written of the results: a table of a run, and the part of `docs/cri.md` that comes from
+//! the list of differences.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use super::differences::{DIFFERENCES, find};
+use super::{Results, State, specs};
+
+/// The page of the documentation.
+pub const PAGE: &str = "docs/cri.md";
+
+/// The results of a host, a line a spec and a column a handler, with what is known of differences.
+///
+/// # Errors
+///
+/// When a spec is missing.
+pub fn table(host: &str, results: &BTreeMap<&str, &Results>) -> Result<String> {
+    let mut text = format!("# critest on {host}\n\n");
+    let _ = writeln!(text, "| | {} | |", join(results.keys()));
+    let _ = writeln!(text, "|---|{}---|", "---|".repeat(results.len()));
+    for state in [State::Passed, State::Skipped, State::Failed] {
+        let counts = results.values().map(|results| results.count(state));
+        let _ = writeln!(text, "| **{state}** | {} | |", join(counts));
+    }
+    for spec in specs() {
+        let mut states = Vec::new();
+        for results in results.values() {
+            states.push(results.get(spec)?.state);
+        }
+        let reason = find(host, spec).map_or("", |known| known.reason);
+        let _ = writeln!(text, "| {spec} | {} | {reason} |", join(states));
+    }
+    let _ = writeln!(text, "\n## Why not\n");
+    for (handler, results) in results {
+        for (spec, outcome) in &results.0 {
+            if outcome.state != State::Passed {
+                let message = outcome.message.trim().replace('\n', "\n  ");
+                let _ = writeln!(
+                    text,
+                    "- {handler}, {spec}: {}: {message}",
+                    outcome.state
+                );
+            }
+        }
+    }
+    Ok(text)
+}
+
+fn join(words: impl IntoIterator<Item = impl ToString>) -> String {
+    let words: Vec<_> = words.into_iter().map(|word| word.to_string()).collect();
+    words.join(" | ")
+}
+
+/// The rows of the page's table: what of the suite is otherwise with a handler of Trireme.
+pub fn rows() -> String {
+    let rows = DIFFERENCES.iter().map(|known| {
+        format!(
+            "| {} | {} | {} | {} |\n",
+            known.spec,
+            known.state,
+            known.hosts.join(", "),
+            known.reason
+        )
+    });
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::paths;
+
+    #[test]
+    fn the_page_says_what_is_listed() {
+        let page = fs::read_to_string(paths::checkout().join(PAGE)).unwrap();
+        let rows = rows();
+        assert!(
+            page.contains(&format!("|---|---|---|---|\n{rows}\n")),
+            "the table of {PAGE} has to have these rows and no more:\n{rows}"
+        );
+        let count = format!("{} specs", specs().count());
+        assert!(page.contains(&count), "{PAGE} does not say `{count}`");
+    }
+}
