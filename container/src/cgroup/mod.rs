@@ -97,25 +97,42 @@ struct Folder {
     depth: usize,
 }
 
+/// What is there where systemd runs the host (`sd_booted(3)`).
+const SYSTEMD: &str = "/run/systemd/system";
+
 impl Cgroup {
     /// The cgroups at `path` below the mount points, or those of a scope that
-    /// is named as `slice:prefix:name`; not made yet.
+    /// is named as `slice:prefix:name`; not made yet. On v1 without systemd that is
+    /// a name like any other: containerd's CRI has it for every parent that ends
+    /// in `.slice`, whatever the driver.
     ///
     /// # Errors
     ///
-    /// For a path that leaves the mount points, and for systemd's form on v1.
+    /// For a path that leaves the mount points, and for systemd's form where
+    /// systemd has v1.
     pub fn at(layout: &Layout, path: &str) -> Result<Self, CgroupError> {
+        Self::at_where(layout, path, || Path::new(SYSTEMD).is_dir())
+    }
+
+    fn at_where(
+        layout: &Layout,
+        path: &str,
+        has_systemd: impl FnOnce() -> bool,
+    ) -> Result<Self, CgroupError> {
         let refuse = |reason| CgroupError::Path {
             path: path.to_owned(),
             reason,
         };
-        let scope = Scope::parse(path).transpose().map_err(refuse)?;
-        if scope.is_some() && !layout.is_v2() {
-            return Err(refuse(
-                "this is systemd's form, and systemd's cgroup driver is supported on cgroup v2 \
-                 alone; set SystemdCgroup = false",
-            ));
-        }
+        let scope = match Scope::parse(path) {
+            Some(scope) if layout.is_v2() => Some(scope.map_err(refuse)?),
+            Some(_) if has_systemd() => {
+                return Err(refuse(
+                    "this is systemd's form, and systemd's cgroup driver is supported on cgroup v2 \
+                     alone; set SystemdCgroup = false",
+                ));
+            }
+            _ => None,
+        };
         let of_scope = scope.as_ref().and_then(Scope::path);
         let relative = of_scope.as_deref().unwrap_or(path).trim_matches('/');
         let parts: Vec<_> = relative

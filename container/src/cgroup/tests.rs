@@ -39,9 +39,19 @@ fn a_path_stays_below_the_mount_points() {
         cgroup.sibling("-compile").join_files()[0],
         Path::new("/c/memory/default/one-compile/tasks")
     );
-    for path in ["", "/", "../x", "a/../../b", "system.slice:trireme:one"] {
+    for path in ["", "/", "../x", "a/../../b"] {
         assert!(Cgroup::at(&v1(), path).is_err(), "{path}");
     }
+}
+
+#[test]
+fn on_v1_systemds_form_is_a_name_where_systemd_does_not_run() {
+    let at = |has_systemd| Cgroup::at_where(&v1(), "a.slice:ctr:one", || has_systemd);
+    let cgroup = at(false).unwrap();
+    assert!(!cgroup.is_systemds());
+    assert_eq!(cgroup.path(), Path::new("/a.slice:ctr:one"));
+    let error = at(true).unwrap_err().to_string();
+    assert!(error.contains("on cgroup v2 alone"), "{error}");
 }
 
 #[test]
