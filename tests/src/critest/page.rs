@@ -6,11 +6,13 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::differences::{DIFFERENCES, find};
+use super::differences::{DIFFERENCES, Difference, find};
 use super::{Results, State, specs};
 
 /// The page of the documentation.
 pub const PAGE: &str = "docs/cri.md";
+/// The kinds of hosts that are tried, with the versions of their containerd.
+const VERSIONS: [(&str, &str); 2] = [("forky-2.3", "2.3.4"), ("trixie", "1.7.24")];
 
 /// The results of a host, a line a spec and a column a handler, with what is known of differences.
 ///
@@ -56,16 +58,23 @@ fn join(words: impl IntoIterator<Item = impl ToString>) -> String {
 
 /// The rows of the page's table: what of the suite is otherwise with a handler of Trireme.
 pub fn rows() -> String {
-    let rows = DIFFERENCES.iter().map(|known| {
-        format!(
-            "| {} | {} | {} | {} |\n",
-            known.spec,
-            known.state,
-            known.hosts.join(", "),
-            known.reason
-        )
-    });
-    rows.collect()
+    let mut rows = String::new();
+    for known in DIFFERENCES {
+        let on: Vec<_> = known.hosts.iter().map(|host| version(host)).collect();
+        let Difference {
+            spec,
+            state,
+            reason,
+            ..
+        } = known;
+        let _ = writeln!(rows, "| {spec} | {state} | {} | {reason} |", on.join(", "));
+    }
+    rows
+}
+
+fn version<'a>(host: &'a str) -> &'a str {
+    let known = VERSIONS.iter().find(|(kind, _)| *kind == host);
+    known.map_or(host, |(_, version)| version)
 }
 
 #[cfg(test)]

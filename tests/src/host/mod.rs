@@ -123,6 +123,11 @@ const IMPORT_LOCALLY: &[&str] = &["--local"];
 const EMULATOR_PACKAGES: &[&str] = &["busybox-static", "debootstrap", "qemu-system-x86"];
 
 const CONFIG_V2: &str = include_str!("../../../deploy/containerd/config-v2.toml");
+/// The same where Debian's containerd looks elsewhere for Debian's plugins, as its 1.6 does.
+const CONFIG_OF_1_6: &str = concat!(
+    include_str!("../../../deploy/containerd/config-v2.toml"),
+    include_str!("../../hosts/cni-of-debian-v2.toml"),
+);
 const CONFIG_V3: &str = include_str!("../../../deploy/containerd/config-v3.toml");
 /// The same for a containerd that is not Debian's and so looks for Debian's plugins elsewhere.
 const CONFIG_OF_GO: &str = concat!(
@@ -140,7 +145,7 @@ pub const KINDS: &[Kind] = &[
         packages: MACHINE_PACKAGES,
         import: &[],
         images: &[],
-        config: CONFIG_V2,
+        config: CONFIG_OF_1_6,
         cri: true,
         kubernetes: false,
     },

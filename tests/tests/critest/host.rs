@@ -18,7 +18,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_trireme-host");
 const MARK: &str = "@critest-";
 /// Where a run leaves its report, in the host.
 const FOLDER: &str = "/run/critest";
-const CLEAN_LIMIT: Duration = Duration::from_secs(20);
+/// A server of a node stays for a minute (`idle_timeout`).
+const CLEAN_LIMIT: Duration = Duration::from_secs(90);
 /// What containerd and runc make once and keep; it is made now, so that it is not taken for what a
 /// handler leaves.
 const WARM_UP: &str = "\
