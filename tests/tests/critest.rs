@@ -20,7 +20,7 @@ use site::Site;
 
 /// The hosts, with the handlers that are tried on each.
 const ALL: &[(&str, &[&str])] = &[
-    ("forky-2.3", &["wasm", "wasm-node"]),
+    ("forky-2.3", &["wasm", "wasm-node", "wasm-sandbox"]),
     ("trixie", &["wasm", "wasm-node"]),
 ];
 /// Those of `make test`.
@@ -42,7 +42,12 @@ fn main() -> ExitCode {
                     site.is_as_with_runc(handler, spec)
                 })
             }));
-            trials.push(trial(&site, handler, "nothing_stays_behind", Site::is_clean));
+            trials.push(trial(
+                &site,
+                handler,
+                "nothing_stays_behind",
+                Site::is_clean,
+            ));
         }
         sites.push(site);
     }

@@ -36,7 +36,11 @@ const PULLED: [&str; 6] = [
     "test-image-3:latest",
 ];
 /// The image that has many names.
-const TAGS: [&str; 3] = ["test-image-tags:1", "test-image-tags:2", "test-image-tags:3"];
+const TAGS: [&str; 3] = [
+    "test-image-tags:1",
+    "test-image-tags:2",
+    "test-image-tags:3",
+];
 /// The images that name their user.
 const USERS: [(&str, &str); 4] = [
     ("test-image-user-uid", "1002"),
@@ -84,7 +88,13 @@ fn servers(out: Images<'_>, sources: &Path, trees: &Path) -> Result<()> {
     ] {
         let mut layer = with_busybox(trees)?;
         add_tree(&mut layer, &trees.join("nginx"))?;
-        for path in ["var/lib", "var/lib/nginx", "var/log", "var/log/nginx", "etc/nginx"] {
+        for path in [
+            "var/lib",
+            "var/lib/nginx",
+            "var/log",
+            "var/log/nginx",
+            "etc/nginx",
+        ] {
             layer.folder(path);
         }
         let text = text.replace("PORT", port);
@@ -104,9 +114,11 @@ fn with_busybox(trees: &Path) -> Result<Layer> {
     Ok(layer)
 }
 
-/// The images that are there for their names and configurations; containers of some are made.
+/// The images that are there for their names and configurations; containers of some are made, and
+/// removed while they run: with one that is about to end, containerd 2.3's `RemoveContainer` may
+/// find no task to stop and a state that says it runs.
 fn small(out: Images<'_>) -> Result<()> {
-    let shell = json!({ "Cmd": ["sh"] });
+    let sleep = json!({ "Cmd": ["sleep", "600"] });
     let with_file = |name: &str| {
         let mut layer = surroundings();
         layer.program("bin/busybox", busybox()?);
@@ -117,14 +129,16 @@ fn small(out: Images<'_>) -> Result<()> {
         anyhow::Ok(layer)
     };
     for name in PULLED {
-        out.write(STAGING, name, &with_file(name)?, shell.clone())?;
+        out.write(STAGING, name, &with_file(name)?, sleep.clone())?;
     }
     for name in TAGS {
-        out.write(STAGING, name, &with_file("test-image-tags")?, shell.clone())?;
+        out.write(STAGING, name, &with_file("test-image-tags")?, sleep.clone())?;
     }
-    let users = USERS.iter().chain(&[("test-image-predefined-group", "1000")]);
+    let users = USERS
+        .iter()
+        .chain(&[("test-image-predefined-group", "1000")]);
     for (name, user) in users {
-        let config = json!({ "Cmd": ["sh"], "User": user });
+        let config = json!({ "Cmd": ["sleep", "600"], "User": user });
         let tagged = format!("{name}:latest");
         out.write(STAGING, &tagged, &with_file(name)?, config)?;
     }
@@ -138,7 +152,9 @@ fn small(out: Images<'_>) -> Result<()> {
 /// The folders and users that every image has.
 fn surroundings() -> Layer {
     let mut layer = Layer::default();
-    for path in ["bin", "etc", "root", "run", "srv", "usr", "usr/bin", "usr/sbin", "var"] {
+    for path in [
+        "bin", "etc", "root", "run", "srv", "usr", "usr/bin", "usr/sbin", "var",
+    ] {
         layer.folder(path);
     }
     layer.shared_folder("tmp").link("var/run", "/run");

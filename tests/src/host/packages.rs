@@ -206,7 +206,10 @@ impl GoTools {
                 format!("run go: {module} is built from source; install Go 1.26.3 or later")
             })?;
         if !status.success() {
-            bail!("go {} of {module} failed ({status}); it needs Go 1.26.3 or later", verb[0]);
+            bail!(
+                "go {} of {module} failed ({status}); it needs Go 1.26.3 or later",
+                verb[0]
+            );
         }
         Ok(())
     }
