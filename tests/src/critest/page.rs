@@ -72,7 +72,7 @@ pub fn rows() -> String {
     rows
 }
 
-fn version<'a>(host: &'a str) -> &'a str {
+fn version(host: &str) -> &str {
     let known = VERSIONS.iter().find(|(kind, _)| *kind == host);
     known.map_or(host, |(_, version)| version)
 }
