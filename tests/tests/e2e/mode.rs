@@ -25,7 +25,8 @@ pub enum Server {
 }
 
 impl Server {
-    const BOTH: [Self; 2] = [Self::PerPod, Self::PerNode];
+    /// Each of them.
+    pub const BOTH: [Self; 2] = [Self::PerPod, Self::PerNode];
 
     /// Its name in the configuration.
     pub fn name(self) -> &'static str {

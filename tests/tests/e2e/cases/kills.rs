@@ -21,10 +21,11 @@ const WINDOW: u64 = 120;
 const ROUNDS: u64 = 200;
 
 /// A small generator (Knuth's MMIX), so that a run can be repeated by its seed.
-struct Moments(u64);
+pub struct Moments(pub u64);
 
 impl Moments {
-    fn next(&mut self, below: u64) -> u64 {
+    /// A number below another.
+    pub fn next(&mut self, below: u64) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -56,7 +57,7 @@ fn random_kills_leave_nothing(test: &Test<'_>) -> Result<()> {
 
 /// A server that died before containerd had a connection to it is removed by
 /// one that comes up later.
-fn next_servers_sweep(test: &Test<'_>) -> Result<()> {
+pub fn next_servers_sweep(test: &Test<'_>) -> Result<()> {
     let deadline = Instant::now() + LIMIT;
     loop {
         test.next_container_runs()?;

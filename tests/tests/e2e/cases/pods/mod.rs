@@ -1,6 +1,11 @@
 //! Pods, as Kubernetes asks for them, with the configuration in `deploy/containerd`.
 
+pub mod faults;
+mod fleet;
+pub mod limits;
 pub mod sandboxes;
+pub mod storm;
+pub mod upgrade;
 
 use std::time::Instant;
 

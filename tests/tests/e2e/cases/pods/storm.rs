@@ -1,0 +1,355 @@
+//! Pods made and removed, ten at a time, while containers, servers and containerd are killed at
+//! moments that nobody chose: who was not concerned has not noticed, nobody is stuck, nothing is
+//! left.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::super::kills::{Moments, next_servers_sweep};
+use super::super::{cases, soak};
+use super::faults::{handlers, of, servers};
+use super::fleet::{AT_A_TIME, All, Fleet, Made, Plan, Seen, Wanted, made};
+use crate::command::{LIMIT, Output, Running};
+use crate::mode::Server;
+use crate::test::Test;
+
+cases! {
+    needs: Cri,
+    as_with_runc: [],
+    wasm: [],
+    on_each_host: [pods_under_random_kills_end_as_they_should],
+}
+
+/// The longest pause between two kills, in milliseconds.
+const WINDOW: u64 = 1200;
+/// How many kills there are while ten pods are made, and how many while they are removed.
+const KILLS: (usize, usize) = (5, 2);
+/// How long making or removing ten pods may take on a busy machine.
+const LONG: Duration = Duration::from_secs(180);
+
+fn pods_under_random_kills_end_as_they_should(test: &Test<'_>) -> Result<()> {
+    let seed = match std::env::var("TRIREME_SEED") {
+        Ok(seed) => seed.parse().context("TRIREME_SEED")?,
+        Err(_) => u64::from(std::process::id()),
+    };
+    let mut moments = Moments(seed);
+    let waves = if soak() { 200 / AT_A_TIME } else { 1 };
+    for server in servers(test) {
+        for wave in 0..waves {
+            let what = || format!("wave {wave} of {} of seed {seed}", server.name());
+            let act = |fleet: &Fleet<'_>| Wave::of(fleet, server, &mut moments).run();
+            Fleet::with(test, act).with_context(what)?;
+        }
+    }
+    next_servers_sweep(test)
+}
+
+/// Ten pods and what is done to them.
+struct Wave<'a> {
+    fleet: &'a Fleet<'a>,
+    server: Server,
+    moments: &'a mut Moments,
+    plans: Vec<Ship>,
+    /// What has been done, for a message.
+    story: Vec<String>,
+    /// The ids, of pods and containers, whose server was killed.
+    lost: BTreeSet<String>,
+    /// The ids of which a process was killed.
+    hit: BTreeSet<String>,
+    /// How many processes were killed that belonged to nobody yet.
+    unknown: usize,
+}
+
+/// A pod, and the codes of those of its containers that end by themselves and when asked.
+struct Ship {
+    plan: Plan,
+    own: i64,
+    sidecar: i64,
+    /// Whether something happened, while it was made, that may have kept it from being made.
+    excused: bool,
+}
+
+/// What can be killed.
+#[derive(Clone, Copy, PartialEq)]
+enum Victim {
+    Process,
+    Server,
+    Containerd,
+}
+
+impl<'a> Wave<'a> {
+    fn of(fleet: &'a Fleet<'a>, server: Server, moments: &'a mut Moments) -> Self {
+        let handlers = handlers(fleet.test, server);
+        let plans = (0..AT_A_TIME)
+            .map(|n| {
+                let handler = &handlers[moments.next(handlers.len() as u64) as usize];
+                ship(fleet.test, n, handler, moments)
+            })
+            .collect();
+        Self {
+            fleet,
+            server,
+            moments,
+            plans,
+            story: Vec::new(),
+            lost: BTreeSet::new(),
+            hit: BTreeSet::new(),
+            unknown: 0,
+        }
+    }
+
+    fn run(mut self) -> Result<()> {
+        self.sail().with_context(|| self.story.join("; "))
+    }
+
+    fn sail(&mut self) -> Result<()> {
+        let made = self.make()?;
+        self.as_it_should(&made)?;
+        let removing = self.fleet.start_removal()?;
+        for _ in 0..KILLS.1 {
+            self.kill(&mut [])?;
+        }
+        removing.finish(LONG).context("a pod is stuck")?.expect(0)?;
+        Ok(())
+    }
+
+    /// Makes all pods, with kills meanwhile and thereafter.
+    fn make(&mut self) -> Result<Vec<(Made, Output)>> {
+        let making: Result<Vec<_>> = self
+            .plans
+            .iter()
+            .map(|ship| self.fleet.make(&ship.plan))
+            .collect();
+        let mut making = making?;
+        for _ in 0..KILLS.0 {
+            self.kill(&mut making)?;
+        }
+        let ends = self.plans.iter().zip(making).map(|(ship, making)| {
+            let output = making.finish(LONG)?;
+            Ok((made(&ship.plan, &output), output))
+        });
+        ends.collect()
+    }
+
+    /// Kills somebody after a while. What is being made then may fail, where it is concerned.
+    fn kill(&mut self, making: &mut [Running]) -> Result<()> {
+        let pause = self.moments.next(WINDOW);
+        let victim = match self.moments.next(10) {
+            0..6 => Victim::Process,
+            6..9 => Victim::Server,
+            _ => Victim::Containerd,
+        };
+        let number = self.moments.next(1000);
+        std::thread::sleep(Duration::from_millis(pause));
+        // Their last words may be on their way.
+        let made_now: Vec<_> = making.iter_mut().map(|making| !making.is_over()).collect();
+        let excuses_all = match victim {
+            Victim::Process => {
+                self.kill_process(number)?;
+                false
+            }
+            Victim::Server => self.kill_server(number)? && self.server == Server::PerNode,
+            Victim::Containerd => {
+                self.story.push(format!("{pause} ms: containerd"));
+                self.fleet.test.kill_containerd()?;
+                self.fleet.start_containerd()?;
+                true
+            }
+        };
+        for (ship, is_made_now) in self.plans.iter_mut().zip(made_now) {
+            ship.excused |= excuses_all && is_made_now;
+        }
+        Ok(())
+    }
+
+    /// Kills one of the processes of containers, whatever it is about to do.
+    fn kill_process(&mut self, number: u64) -> Result<()> {
+        let script = r#"
+            pids=($(for server in $(pgrep -f '[t]rireme-shim server'); do pgrep -P $server; done))
+            [ ${#pids[@]} -gt 0 ] || exit 0
+            pid=${pids[$(($0 % ${#pids[@]}))]}
+            name=$(tr '\0' ' ' < /proc/$pid/cmdline)
+            cgroup=$(sed -n 's/.*:memory:.*\///p; s/^0::.*\///p' /proc/$pid/cgroup | head -n 1)
+            kill -KILL $pid && echo "${cgroup:-none} $name"
+            exit 0"#;
+        let killed = self.shell(script, &number.to_string())?;
+        if let Some((id, name)) = killed.trim().split_once(' ') {
+            self.story.push(format!("process {name} of {id}"));
+            match id.strip_suffix("-compile").unwrap_or(id) {
+                id if id.len() == 64 => drop(self.hit.insert(id.to_owned())),
+                _ => self.unknown += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills one of the servers, and returns whether there was one.
+    fn kill_server(&mut self, number: u64) -> Result<bool> {
+        let script = r#"
+            pids=($(pgrep -f '[t]rireme-shim server'))
+            [ ${#pids[@]} -gt 0 ] || exit 0
+            pid=${pids[$(($0 % ${#pids[@]}))]}
+            alive=$(readlink /proc/$pid/fd/5) && kill -STOP $pid || exit 0
+            ls ${alive%/*}/k8s.io ${alive%/*}/.starting 2>/dev/null
+            kill -KILL $pid
+            echo killed"#;
+        let served = self.shell(script, &number.to_string())?;
+        let ids = served.lines().filter(|line| line.len() == 64);
+        let ids: Vec<_> = ids.map(str::to_owned).collect();
+        let has_killed = served.contains("killed");
+        if has_killed {
+            self.story.push(format!("server of {ids:?}"));
+            self.unknown += usize::from(ids.is_empty());
+            self.lost.extend(ids);
+        }
+        Ok(has_killed)
+    }
+
+    fn shell(&self, script: &str, argument: &str) -> Result<String> {
+        let words = ["bash", "-uc", script, argument];
+        Ok(self.fleet.test.exec(&words)?.stdout)
+    }
+
+    /// That those that were not concerned are what they were to be, and nobody has been forgotten.
+    fn as_it_should(&self, made: &[(Made, Output)]) -> Result<()> {
+        self.made_as_it_should(made)?;
+        let all = self.look_until_ended(made)?;
+        let mut stop = Vec::new();
+        for (ship, (made, _)) in self.plans.iter().zip(made) {
+            for name in ["clock", "sidecar"] {
+                let Ok(id) = made.of(name) else { continue };
+                let seen = of(&all, id)?;
+                if !self.is_concerned(made, id) && !ship.excused {
+                    ensure!(seen.runs(), "{name} of {}: {seen:?}", made.name);
+                    stop.push((made, name, id, ship));
+                }
+            }
+        }
+        let ids: Vec<_> = stop.iter().map(|(_, _, id, _)| *id).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.fleet.stop_all(&ids)?;
+        let all = self.fleet.look()?;
+        for (made, name, id, ship) in stop {
+            let seen = of(&all, id)?;
+            let code = if name == "clock" { 143 } else { ship.sidecar };
+            ensure!(
+                seen.has_ended() && seen.code == code,
+                "{name} of {} was stopped: {seen:?}, not {code}",
+                made.name
+            );
+        }
+        Ok(())
+    }
+
+    /// That no pod could not be made for no reason.
+    fn made_as_it_should(&self, all: &[(Made, Output)]) -> Result<()> {
+        let mut unexplained = Vec::new();
+        for (ship, (made, output)) in self.plans.iter().zip(all) {
+            let is_hit = made
+                .ids()
+                .chain([made.id.as_str()])
+                .any(|id| self.is_concerned(made, id));
+            if output.code != 0 && !ship.excused && !is_hit {
+                unexplained.push(output);
+            }
+        }
+        // Those of whom there was nothing yet when they were hit.
+        let known: BTreeSet<_> = all.iter().flat_map(|(made, _)| made.ids()).collect();
+        let nobodys = self.hit.iter().chain(&self.lost);
+        let nobodys = nobodys.filter(|id| !known.contains(id.as_str())).count();
+        ensure!(
+            unexplained.len() <= self.unknown + nobodys,
+            "{} pods of whom nothing was killed: {unexplained:?}",
+            unexplained.len()
+        );
+        Ok(())
+    }
+
+    fn is_concerned(&self, made: &Made, id: &str) -> bool {
+        self.hit.contains(id) || self.lost.contains(&made.id) || self.lost.contains(id)
+    }
+
+    /// Waits until every guest that was to end by itself has, and whoever runs really does.
+    fn look_until_ended(&self, all: &[(Made, Output)]) -> Result<All> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let now = self.fleet.look();
+            match now.and_then(|now| self.have_ended(all, &now).map(|()| now)) {
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => {}
+                now => return now,
+            }
+        }
+    }
+
+    fn have_ended(&self, all: &[(Made, Output)], now: &All) -> Result<()> {
+        for (ship, (made, output)) in self.plans.iter().zip(all) {
+            for name in ["guest", "clock", "sidecar"] {
+                let Ok(id) = made.of(name) else { continue };
+                let Some(seen) = now.get(id) else {
+                    ensure!(ship.excused, "{name} of {} is gone", made.name);
+                    continue;
+                };
+                let is_concerned = ship.excused || self.is_concerned(made, id);
+                let own = (name == "guest").then_some(ship.own);
+                is_right(seen, own, is_concerned, output.code == 0)
+                    .with_context(|| format!("{name} of {}", made.name))?;
+            }
+        }
+        self.really_run(now)
+    }
+
+    /// That CRI takes nobody for alive who is not.
+    fn really_run(&self, now: &All) -> Result<()> {
+        let pids: Vec<_> = now.values().filter(|seen| seen.runs()).collect();
+        let list: Vec<_> = pids.iter().map(|seen| seen.pid.to_string()).collect();
+        let script = "for pid in $0; do [ -e /proc/$pid/exe ] || echo $pid; done";
+        let dead = self.shell(script, &list.join(" "))?;
+        ensure!(dead.is_empty(), "dead, but told to run: {dead} of {pids:?}");
+        Ok(())
+    }
+}
+
+fn is_right(seen: &Seen, own: Option<i64>, is_concerned: bool, is_made: bool) -> Result<()> {
+    // 128 is that of one that could not be started.
+    let is_lost = is_concerned && ([137, 255].contains(&seen.code) || seen.code == 128 && !is_made);
+    let is_right = match own {
+        // One that was made and never started.
+        _ if seen.state == "CONTAINER_CREATED" => !is_made,
+        Some(own) => seen.has_ended() && (seen.code == own || is_lost),
+        None => seen.runs() || seen.has_ended() && is_lost,
+    };
+    ensure!(is_right, "{seen:?}, its own is {own:?}");
+    Ok(())
+}
+
+fn ship(test: &Test<'_>, number: usize, handler: &str, moments: &mut Moments) -> Ship {
+    let own = 1 + moments.next(100) as i64;
+    let sidecar = 1 + moments.next(100) as i64;
+    let seconds = (1 + moments.next(3)).to_string();
+    let code = own.to_string();
+    let mut containers = vec![
+        Wanted::guest(test, "guest", &["/sleep.wasm", &seconds, &code]),
+        Wanted::sidecar(sidecar as i32),
+        Wanted::guest(test, "clock", &["/tick.wasm"]),
+    ];
+    containers.rotate_left(moments.next(3) as usize);
+    // Some have no Linux program, and some no other guest.
+    if moments.next(2) == 0 {
+        containers.retain(|wanted| wanted.name != "clock");
+    }
+    Ship {
+        plan: Plan {
+            name: format!("ship-{number}"),
+            handler: handler.to_owned(),
+            containers,
+        },
+        own,
+        sidecar,
+        excused: false,
+    }
+}
