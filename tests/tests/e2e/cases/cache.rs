@@ -24,7 +24,7 @@ cases! {
     },
 }
 
-const CACHE: &str = "/var/lib/trireme/cache";
+pub(super) const CACHE: &str = "/var/lib/trireme/cache";
 
 /// The files of the cache that processes of this container have mapped, each
 /// with its inode.

@@ -2,6 +2,8 @@
 //! Linux programs and runc.
 
 mod failures;
+mod limits;
+mod nodes;
 mod pods;
 mod probes;
 mod stats;
@@ -26,6 +28,8 @@ pub fn all() -> Vec<Case> {
         pods::all(),
         probes::all(),
         failures::all(),
+        limits::all(),
+        nodes::all(),
         stats::all(),
     ]
     .concat()

@@ -1,10 +1,10 @@
 //! What the kubelet tells of a container's use of the machine, against what the kernel does.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::cases;
-use super::Cluster;
+use super::{Cluster, sidecar};
 use crate::test::Test;
 
 cases! {
@@ -20,32 +20,43 @@ struct Use {
     memory: u64,
 }
 
+/// Each container of the pod works for a while, then keeps what it has.
 fn the_summary_tells_what_the_cgroup_does(test: &Test<'_>) -> Result<()> {
     Cluster::with(test, |cluster| {
-        // It works for a while, then keeps what it has.
         let guest = cluster.guest("guest", &["/grow.wasm", "64", "1000"]);
-        cluster.running_pod("steady", guest)?;
-        cluster
-            .start(&["logs", "--follow", "steady"])?
-            .wait_for("64 MiB")?;
-        let id = cluster.get("pod/steady", "{.status.containerStatuses[0].containerID}")?;
-        let id = id
-            .strip_prefix("containerd://")
-            .with_context(|| id.clone())?;
-        super::wait_until(|| {
-            let (told, is) = (of_summary(cluster)?, of_cgroup(test, id)?);
-            for (told, is) in [(told.processor, is.processor), (told.memory, is.memory)] {
-                ensure!(
-                    told.abs_diff(is) * 10 <= is,
-                    "the kubelet tells {told:?}, the cgroup {is:?}"
-                );
-            }
-            Ok(())
-        })
+        let containers = json!([guest, sidecar(&["/grow.wasm", "32", "1000"])]);
+        cluster.pod("steady", json!({ "containers": containers }))?;
+        cluster.wait("pod/steady", "condition=Ready")?;
+        for (name, last) in [("guest", "64 MiB"), ("sidecar", "32 MiB")] {
+            let container = format!("--container={name}");
+            cluster
+                .start(&["logs", "--follow", "steady", &container])?
+                .wait_for(last)?;
+            is_told_right(cluster, name).with_context(|| name.to_owned())?;
+        }
+        Ok(())
     })
 }
 
-fn of_summary(cluster: &Cluster<'_>) -> Result<Use> {
+fn is_told_right(cluster: &Cluster<'_>, name: &str) -> Result<()> {
+    let path = format!("{{.status.containerStatuses[?(@.name==\"{name}\")].containerID}}");
+    let id = cluster.get("pod/steady", &path)?;
+    let id = id
+        .strip_prefix("containerd://")
+        .with_context(|| id.clone())?;
+    super::wait_until(|| {
+        let (told, is) = (of_summary(cluster, name)?, of_cgroup(cluster.test, id)?);
+        for (told, is) in [(told.processor, is.processor), (told.memory, is.memory)] {
+            ensure!(
+                told.abs_diff(is) * 10 <= is,
+                "the kubelet tells {told:?}, the cgroup {is:?}"
+            );
+        }
+        Ok(())
+    })
+}
+
+fn of_summary(cluster: &Cluster<'_>, name: &str) -> Result<Use> {
     // The API server does not pass requests on to loopback. The kubelet looks at no token, but
     // without one kubectl would ask for a name.
     let script = "kubectl --kubeconfig=/dev/null --server=https://127.0.0.1:10250 \
@@ -57,11 +68,15 @@ fn of_summary(cluster: &Cluster<'_>) -> Result<Use> {
         .iter()
         .find(|pod| pod["podRef"]["namespace"] == cluster.namespace.as_str())
         .context("the pod is not told")?;
-    let guest = &pod["containers"][0];
-    let number = |value: &Value| value.as_u64().with_context(|| guest.to_string());
+    let containers = pod["containers"].as_array().context("no containers")?;
+    let container = containers
+        .iter()
+        .find(|container| container["name"] == name)
+        .context("the container is not told")?;
+    let number = |value: &Value| value.as_u64().with_context(|| container.to_string());
     Ok(Use {
-        processor: number(&guest["cpu"]["usageCoreNanoSeconds"])?,
-        memory: number(&guest["memory"]["workingSetBytes"])?,
+        processor: number(&container["cpu"]["usageCoreNanoSeconds"])?,
+        memory: number(&container["memory"]["workingSetBytes"])?,
     })
 }
 
