@@ -45,11 +45,14 @@ pub fn main(bundle: &Path) -> Result<()> {
         };
         match folder::alive(server)? {
             Alive::Free(_alive) => return clean(server, &state, bundle, deadline),
+            // A server that came after the task's own has removed what that one left.
+            Alive::Held if !state.exists() => return lost(),
             Alive::Held => {}
         }
         drop(lock);
         // A server that was killed a moment ago has lost its connections, by
-        // which containerd knows, and may still have its lock.
+        // which containerd knows, and may still have its lock. One that has come
+        // after it knows of no such task, and is removing it.
         match ask(bundle, &state, deadline) {
             Err(_) if Instant::now() < deadline => std::thread::sleep(PAUSE),
             other => return other,

@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod exec;
 pub(crate) mod hooks;
+mod inherited;
 mod lifetime;
 pub(crate) mod log;
 mod logger;
@@ -102,6 +103,7 @@ async fn serve(listener: StdListener, order: Order) -> Result<()> {
     listener.set_nonblocking(true).context("cannot listen")?;
     let listener = UnixListener::from_std(listener).context("cannot listen")?;
     let (listener, peers) = Peers::of(listener);
+    inherited::clear(&order).await;
     let service = Arc::new(service::Service::new(order)?);
     let mut server = ttrpc::asynchronous::Server::new()
         .add_listener(listener)

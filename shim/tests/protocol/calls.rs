@@ -23,7 +23,7 @@ type Case = fn() -> Result<()>;
 
 /// One trial for each behaviour.
 pub fn trials() -> Vec<Trial> {
-    let cases: [(&str, Case); 6] = [
+    let cases: [(&str, Case); 7] = [
         ("hooks_run_in_their_order", hooks_run_in_their_order),
         (
             "a_hook_that_fails_fails_create",
@@ -37,6 +37,10 @@ pub fn trials() -> Vec<Trial> {
         (
             "poststop_runs_after_the_servers_death",
             poststop_runs_after_the_servers_death,
+        ),
+        (
+            "the_next_server_removes_what_was_lost",
+            the_next_server_removes_what_was_lost,
         ),
         (
             "delete_ends_a_create_that_nobody_waits_for",
@@ -220,7 +224,8 @@ fn a_failed_create_runs_poststop() -> Result<()> {
     fixture.expect_gone()
 }
 
-fn poststop_runs_after_the_servers_death() -> Result<()> {
+/// A container that ran when its server was killed, as `start` and containerd leave its bundle.
+fn lost() -> Result<Fixture> {
     let mut fixture = Fixture::new(
         "/sleep.wasm",
         |bundle| json!({ "poststop": [writing(bundle, "poststop")] }),
@@ -229,16 +234,41 @@ fn poststop_runs_after_the_servers_death() -> Result<()> {
     fixture.call("Start")?;
     let state = fixture.server.folder().join("default").join(ID);
     trireme_core::bundle::link(&fixture.bundle, &state)?;
+    let address = format!("unix://{}", fixture.server.socket().display());
+    fs::write(fixture.bundle.join("address"), address)?;
     fixture.server.kill()?;
     ensure!(fixture.names()?.is_empty(), "{:?}", fixture.names()?);
-    let program = fixture.server.program(SERVER);
-    let output = Command::new(program)
-        .arg("cleanup")
-        .arg(&fixture.bundle)
-        .output()?;
+    Ok(fixture)
+}
+
+fn clean_up(fixture: &Fixture) -> Result<()> {
+    let mut command = Command::new(fixture.server.program(SERVER));
+    let output = command.arg("cleanup").arg(&fixture.bundle).output()?;
     ensure!(output.status.success(), "{output:?}");
+    Ok(())
+}
+
+fn poststop_runs_after_the_servers_death() -> Result<()> {
+    let fixture = lost()?;
+    clean_up(&fixture)?;
     ensure!(fixture.names()? == ["poststop"], "{:?}", fixture.names()?);
     fixture.expect_gone()
+}
+
+/// A server that comes before the clean-up does it, and the clean-up does not wait for what is done.
+fn the_next_server_removes_what_was_lost() -> Result<()> {
+    let mut fixture = lost()?;
+    fixture.server.start_next()?;
+    let mut client = Client::connect(&fixture.server.socket(), TASK_V2)?;
+    let started = Instant::now();
+    clean_up(&fixture)?;
+    let took = started.elapsed();
+    ensure!(took < Duration::from_secs(2), "{took:?}");
+    ensure!(fixture.names()? == ["poststop"], "{:?}", fixture.names()?);
+    fixture.expect_gone()?;
+    let message = refusal(client.call("Delete", &json!({ "id": ID }))?)?;
+    ensure!(message.contains("not created"), "{message}");
+    Ok(())
 }
 
 fn delete_ends_a_create_that_nobody_waits_for() -> Result<()> {

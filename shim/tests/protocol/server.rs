@@ -30,6 +30,8 @@ const CLEAN_LIMIT: Duration = Duration::from_secs(10);
 pub struct Server {
     folder: TempDir,
     child: Child,
+    /// What its cgroups are told by, even after another one has come in its place.
+    mark: u32,
     /// What it sends to containerd.
     pub events: Events,
 }
@@ -46,6 +48,7 @@ impl Server {
         let events = Events::listen(&path.join("events.sock"))?;
         let child = spawn(path, &order(path)?)?;
         Ok(Self {
+            mark: child.id(),
             folder,
             child,
             events,
@@ -74,6 +77,14 @@ impl Server {
         Ok(())
     }
 
+    /// Starts another one in its place after it was killed.
+    pub fn start_next(&mut self) -> Result<()> {
+        fs::remove_file(self.socket())?;
+        let path = self.folder.path();
+        self.child = spawn(path, &order(path)?)?;
+        Ok(())
+    }
+
     /// The cgroups of a bundle's container that are there, in any hierarchy.
     pub fn cgroups(&self, id: &str) -> Vec<PathBuf> {
         let root = Path::new("/sys/fs/cgroup");
@@ -87,7 +98,7 @@ impl Server {
     }
 
     fn cgroup(&self, id: &str) -> String {
-        format!("/trireme-test-{}-{id}", self.child.id())
+        format!("/trireme-test-{}-{id}", self.mark)
     }
 
     /// The folder of the bundles.
@@ -206,7 +217,8 @@ fn spawn(folder: &Path, order: &Order) -> Result<Child> {
     memory.rewind()?;
     File::create(order.dir.join(LOCK))?;
     let alive = OpenOptions::new()
-        .create_new(true)
+        .create(true)
+        .truncate(false)
         .write(true)
         .mode(0o600)
         .open(order.dir.join(ALIVE))?;

@@ -1,0 +1,49 @@
+//! What a server finds in its folder of one that was killed there: a server of
+//! the node has the same folder as the one before it, and a task may be started
+//! before containerd's `delete` has been through with those that were lost.
+
+use std::time::{Duration, Instant};
+
+use trireme_container::state::{self, StateDir};
+
+use super::aside::aside;
+use super::hooks::Hooks;
+use super::log::TaskLog;
+use crate::order::Order;
+
+/// How long it may take: less than containerd waits for the first answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Ends and removes all of it, before anything of this server's own is made.
+/// What does not go is left to the next.
+pub async fn clear(order: &Order) {
+    let deadline = Instant::now() + PATIENCE;
+    for state in state::all(&order.dir).unwrap_or_default() {
+        clear_one(state, deadline).await;
+    }
+}
+
+async fn clear_one(state: StateDir, deadline: Instant) {
+    let Ok(record) = state.read() else { return };
+    let log = record
+        .as_ref()
+        .map(|record| TaskLog::open(&record.bundle, &record.id, false));
+    let cleaned = aside(move || state::clean(&state, deadline)).await;
+    let (Some(record), Some(log)) = (record, log) else {
+        return;
+    };
+    match cleaned {
+        Ok(_) if record.processes.is_empty() => {}
+        Ok(_) => {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let hooks = Hooks::of(&record);
+            if tokio::time::timeout(left, hooks.poststop(&log))
+                .await
+                .is_err()
+            {
+                log.warn("the poststop hooks took too long, and were ended");
+            }
+        }
+        Err(error) => log.warn(&error.to_string()),
+    }
+}
