@@ -18,9 +18,11 @@ pub const AT_A_TIME: usize = 10;
 /// How long ten pods may take on a busy machine.
 const LONG: Duration = Duration::from_secs(180);
 
-/// A configuration in which each container has a pid namespace of its own, as Kubernetes asks for
-/// by default.
-pub const APART: &str = r#"{ "security_context": { "namespace_options": { "pid": 1 } } }"#;
+/// The part of a configuration, of pods and of containers, by which each container has a pid
+/// namespace of its own, as Kubernetes asks for by default.
+fn apart() -> Value {
+    json!({ "security_context": { "namespace_options": { "pid": 1 } } })
+}
 
 /// What a pod is to be.
 #[derive(Clone)]
@@ -73,7 +75,7 @@ impl Wanted {
     }
 
     fn config(&self) -> Value {
-        let mut linux = json!({});
+        let mut linux = apart();
         if let Some(resources) = &self.resources {
             linux["resources"] = resources.clone();
         }
@@ -176,7 +178,7 @@ impl<'a> Fleet<'a> {
         let pod = json!({
             "metadata": { "name": name, "namespace": "default", "uid": name, "attempt": 1 },
             "log_directory": format!("{folder}/{name}"),
-            "linux": serde_json::from_str::<Value>(APART)?,
+            "linux": apart(),
         });
         let mut script = format!(
             "cri() {{ {} \"$@\"; }}\n\
