@@ -1,5 +1,7 @@
 //! The entries on disk.
 
+mod paths;
+
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -88,31 +90,6 @@ impl Cache {
             verified: None,
             reading: None,
         })
-    }
-
-    /// Opens code by another path to its folder, which cannot be written by: who is
-    /// handed a file could else open it anew.
-    #[must_use]
-    pub fn with_reading(self, code: PathBuf) -> Self {
-        Cache {
-            reading: Some(code),
-            ..self
-        }
-    }
-
-    /// The folder of the code.
-    pub fn code_dir(&self) -> PathBuf {
-        self.dir.join("code")
-    }
-
-    /// Remembers below `run`, a folder that does not survive a boot, which
-    /// code has been checked.
-    #[must_use]
-    pub fn with_run_dir(self, run: &Path) -> Self {
-        Cache {
-            verified: Some(run.join("verified")),
-            ..self
-        }
     }
 
     /// Opens the code of an entry, or `None` where there is none that is
@@ -401,17 +378,6 @@ impl Cache {
 
     fn entry_path(&self, key: &Key) -> PathBuf {
         self.dir.join("entries").join(format!("{key}.json"))
-    }
-
-    fn code_path(&self, code: &str) -> PathBuf {
-        self.code_dir().join(code)
-    }
-
-    fn reading_path(&self, code: &str) -> PathBuf {
-        match &self.reading {
-            Some(folder) => folder.join(code),
-            None => self.code_path(code),
-        }
     }
 }
 
