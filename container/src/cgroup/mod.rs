@@ -9,6 +9,7 @@
 mod devices;
 mod layout;
 mod limits;
+mod oom;
 mod stats;
 mod systemd;
 mod v1;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use trireme_core::spec::oci::LinuxResources;
 
 pub use layout::Layout;
+pub use oom::MemoryNews;
 pub use stats::{Blkio, Cpu, Memory, Pids, Stats};
 pub use systemd::hold;
 

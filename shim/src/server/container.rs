@@ -22,6 +22,7 @@ use super::exec::{Exec, not_there};
 use super::hooks::Hooks;
 use super::log::TaskLog;
 use super::native::{kill_all, signal_all};
+use super::oom::Oom;
 use super::process::{Process, lock};
 use super::scope;
 use super::tree::Tree;
@@ -65,6 +66,8 @@ pub struct Container {
     pub(super) ending: AtomicBool,
     /// Where Linux programs run beside a guest.
     pub(super) tree: Tree,
+    /// What has been told of want of memory.
+    pub(super) oom: Oom,
     pub(super) state_dir: StateDir,
     pub(super) hooks: Hooks,
     pub(super) log: TaskLog,
@@ -167,7 +170,7 @@ impl Container {
     }
 
     /// Lets the guest run.
-    pub async fn start(&self, events: &Events) -> Result<(), ServiceError> {
+    pub async fn start(self: &Arc<Self>, events: &Events) -> Result<(), ServiceError> {
         let _change = self.change.lock().await;
         self.init.state().allows(Request::Start)?;
         self.init.start()?;
@@ -175,6 +178,9 @@ impl Container {
             id: self.id.clone(),
             pid: self.pid(),
         });
+        if self.launcher == Launcher::Native {
+            self.watch_memory(events);
+        }
         self.hooks.poststart(self.pid(), &self.log).await;
         Ok(())
     }
@@ -289,11 +295,7 @@ impl Container {
         self.end_execs().await;
         self.fell().await;
         self.init.has_ended(exit);
-        if oom_kills.max(self.cgroup.oom_kills()) > 0 {
-            events.send(&Event::Oom {
-                id: self.id.clone(),
-            });
-        }
+        self.end_memory(oom_kills.max(self.cgroup.oom_kills()), &events);
         events.send(&Event::Exit {
             id: self.id.clone(),
             process: self.id.clone(),

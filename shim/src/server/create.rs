@@ -23,6 +23,7 @@ use super::hooks::Hooks;
 use super::log::TaskLog;
 use super::logger::{Logger, Whose};
 use super::native::{Launch, Launched};
+use super::oom::Oom;
 use super::process::{Process, reap};
 use super::sandbox::Sandboxes;
 use super::scope::Holder;
@@ -455,6 +456,7 @@ impl Made {
             execs: Mutex::default(),
             ending: AtomicBool::new(false),
             tree: Tree::default(),
+            oom: Oom::default(),
             state_dir,
             hooks: self.hooks,
             log,

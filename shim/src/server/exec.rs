@@ -88,6 +88,7 @@ impl Exec {
             self.never_ran();
             return Err(error);
         }
+        container.watch_memory(events);
         let pid = self.process.pid();
         let (id, exec_id) = (container.id.clone(), self.id.clone());
         events.send(&Event::ExecStarted { id, exec_id, pid });

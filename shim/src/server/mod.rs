@@ -20,6 +20,7 @@ mod lifetime;
 pub(crate) mod log;
 mod logger;
 mod native;
+mod oom;
 mod peers;
 mod process;
 mod ready;

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use trireme_container::cgroup::MemoryNews;
 use trireme_container::link::Link;
 
 /// A descriptor that can be waited for.
@@ -49,3 +50,4 @@ impl Owner for std::os::fd::OwnedFd {}
 impl Owner for std::fs::File {}
 impl Owner for std::os::fd::BorrowedFd<'_> {}
 impl Owner for Link {}
+impl Owner for MemoryNews {}

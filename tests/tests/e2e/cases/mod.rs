@@ -18,6 +18,7 @@ mod kills;
 mod kube;
 mod load;
 mod logging;
+mod oom;
 mod plugins;
 mod pods;
 mod programs;
@@ -148,6 +149,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         crashes::all(),
         load::all(),
         logging::all(),
+        oom::all(),
         plugins::all(),
         pods::all(),
         pods::faults::all(),
