@@ -121,8 +121,12 @@ fn is_on_cgroup2(mode: Mode, case: &Case) -> bool {
 /// What depends on cgroups, and enough beside it to tell a broken host from broken cgroups.
 const ON_CGROUP2: &[&str] = &[
     "a_killed_task_is_stopped_and_can_be_deleted",
+    "a_linux_program_has_the_devices_of_every_container_alone",
+    "a_linux_program_has_the_kernels_file_systems",
+    "a_linux_program_is_heard_and_its_code_told",
     "a_memory_limit_ends_the_guest",
     "a_paused_task_stands_still_until_resumed",
+    "an_executed_program_that_dies_of_memory_is_told_of_at_once",
     "docker_ends_a_guest_beyond_its_memory",
     "docker_exit_codes_are_the_guests_own",
     "docker_limits_reach_the_cgroup",
