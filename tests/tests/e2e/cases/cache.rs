@@ -28,8 +28,10 @@ pub(super) const CACHE: &str = "/var/lib/trireme/cache";
 
 /// The files of the cache that processes of this container have mapped, each
 /// with its inode.
+/// It is mapped by way of a mount that has no place, so that its path is its name.
 const MAPPED: &str = "for pid in $(pgrep -f '[t]rireme-executor init'); do \
-                      awk '$6 ~ /cache\\/code/ { print $5, $6 }' /proc/$pid/maps; done | sort -u";
+                      awk 'length($6) == 65 && $6 ~ /^\\/[0-9a-f]+$/ { print $5, $6 }' \
+                      /proc/$pid/maps; done | sort -u";
 
 pub(super) fn clear(test: &Test<'_>) -> Result<()> {
     let script = format!("rm -rf {CACHE}/* /run/trireme/identities /run/trireme/verified");
