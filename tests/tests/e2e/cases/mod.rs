@@ -155,7 +155,6 @@ pub fn all() -> impl Iterator<Item = Case> {
         pods::faults::all(),
         pods::limits::all(),
         pods::sandboxes::all(),
-        pods::storm::all(),
         pods::upgrade::all(),
         images::all(),
         images::fetch::all(),
@@ -170,7 +169,11 @@ pub fn all() -> impl Iterator<Item = Case> {
         docker_network::all(),
         docker_options::all(),
         kube::all(),
-        if soak() { kills::all() } else { Vec::new() },
+        if soak() {
+            [kills::all(), pods::storm::all()].concat()
+        } else {
+            Vec::new()
+        },
     ]
     .into_iter()
     .flatten()
