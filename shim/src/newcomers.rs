@@ -1,10 +1,12 @@
 //! Servers that have had no task yet.
 //!
-//! containerd cleans up after a server that it has been connected to. One that
-//! is killed before that is nobody's: before containerd 1.7 a start that fails
-//! so is followed by no `delete`. So `start` marks each new server by a file
-//! beside its folder, its first task removes the mark, and the next server to
-//! come up removes what marks of long ago stand for, if it is dead.
+//! containerd cleans up after a server that has made a task. One that is killed
+//! before that is nobody's: before containerd 1.7 a start that fails so is
+//! followed by no `delete`, and in later ones `delete` may find the bundle gone,
+//! which containerd removes when a Create fails. So `start` marks each new server
+//! by a file beside its folder, its first task removes the mark once it is made,
+//! and the next server to come up removes what marks of long ago stand for, if
+//! it is dead.
 
 use std::fs;
 use std::io;
@@ -35,14 +37,14 @@ pub fn unmark(dir: &Path) {
 }
 
 /// Removes folder and socket of each server below `run` that was marked more
-/// than `patience` ago and lives no more. What cannot be removed is left to the
-/// next.
-pub fn sweep(run: &Path, patience: Duration) {
+/// than `patience` ago and lives no more, after `clear` has removed what is made
+/// of tasks. What cannot be removed is left to the next.
+pub fn sweep(run: &Path, patience: Duration, clear: impl Fn(&Path) -> io::Result<()>) {
     for file in fs::read_dir(run).into_iter().flatten().flatten() {
         let mark = file.path();
         let is_mark = mark.extension().is_some_and(|it| it == EXTENSION);
         if is_mark && is_older(&file, patience) {
-            let _ = remove_dead(&mark);
+            let _ = remove_dead(&mark, &clear);
         }
     }
 }
@@ -52,7 +54,7 @@ fn is_older(file: &fs::DirEntry, age: Duration) -> bool {
     made.is_ok_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed > age))
 }
 
-fn remove_dead(mark: &Path) -> io::Result<()> {
+fn remove_dead(mark: &Path, clear: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     use std::os::unix::ffi::OsStringExt;
     let dir = mark.with_extension("");
     let _lock = match folder::try_lock(&dir) {
@@ -65,6 +67,7 @@ fn remove_dead(mark: &Path) -> io::Result<()> {
         let Alive::Free(_alive) = folder::alive(&dir)? else {
             return Ok(());
         };
+        clear(&dir)?;
         let socket = PathBuf::from(std::ffi::OsString::from_vec(fs::read(mark)?));
         let _ = fs::remove_file(socket);
         fs::remove_dir_all(&dir)?;
@@ -113,9 +116,12 @@ mod tests {
         let (served, _) = run.server("served");
         unmark(&served);
         fs::write(run.0.path().join("gone.new"), "/nonexistent").unwrap();
-        sweep(run.0.path(), Duration::from_secs(3600));
+        sweep(run.0.path(), Duration::from_secs(3600), |_| Ok(()));
         assert_eq!(run.names().len(), 9, "too young: {:?}", run.names());
-        sweep(run.0.path(), Duration::ZERO);
+        let refuse = |_: &Path| Err(io::Error::from(io::ErrorKind::TimedOut));
+        sweep(run.0.path(), Duration::ZERO, refuse);
+        assert_eq!(run.names().len(), 8, "its task is left: {:?}", run.names());
+        sweep(run.0.path(), Duration::ZERO, |_| Ok(()));
         assert_eq!(
             run.names(),
             ["alive", "alive.new", "alive.sock", "served", "served.sock"]

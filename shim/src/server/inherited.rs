@@ -2,6 +2,8 @@
 //! the node has the same folder as the one before it, and a task may be started
 //! before containerd's `delete` has been through with those that were lost.
 
+use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use trireme_container::state::{self, StateDir};
@@ -21,6 +23,15 @@ pub async fn clear(order: &Order) {
     for state in state::all(&order.dir).unwrap_or_default() {
         clear_one(state, deadline).await;
     }
+}
+
+/// Ends and removes all that a dead server has left of tasks that were never made.
+pub fn clear_dead(server: &Path) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    for state in state::all(server).map_err(io::Error::other)? {
+        state::clean(&state, deadline).map_err(io::Error::other)?;
+    }
+    Ok(())
 }
 
 async fn clear_one(state: StateDir, deadline: Instant) {

@@ -112,7 +112,7 @@ async fn serve(listener: StdListener, order: Order) -> Result<()> {
         .register_service(sandbox::methods(&service));
     server.start().await.context("cannot serve")?;
     if let Some(run) = service.order().dir.parent() {
-        newcomers::sweep(run, newcomers::PATIENCE);
+        newcomers::sweep(run, newcomers::PATIENCE, inherited::clear_dead);
     }
     lifetime::until_left(&service).await;
     service.maker().zygote.end().await;

@@ -162,6 +162,7 @@ impl Service {
         let result = match made {
             Ok(container) => {
                 let pid = container.pid();
+                newcomers::unmark(&self.order().dir);
                 lock(&self.slots).insert(id.clone(), Slot::Made(container.clone()));
                 self.events.send(&created(request, pid));
                 tokio::spawn(container.watch(self.events.clone()));
@@ -179,13 +180,13 @@ impl Service {
     /// What `start` announced is there.
     fn arrived(&self, id: &str) {
         self.changed.notify_one();
-        newcomers::unmark(&self.order().dir);
         let _ = std::fs::remove_file(self.order().dir.join(STARTING).join(id));
     }
 
     pub(super) fn create_sandbox(&self, request: sandbox::Request) -> Result<(), ServiceError> {
         let id = request.id.clone();
         self.maker.sandboxes.add(self.order(), request)?;
+        newcomers::unmark(&self.order().dir);
         self.arrived(&id);
         Ok(())
     }
