@@ -342,7 +342,7 @@ mod tests {
             let [_, output, _] = Streams::open("", &uri, "").unwrap().own;
             File::from(output).write_all(word.as_bytes()).unwrap();
         }
-        assert_eq!(std::fs::read_to_string(log).unwrap(), "onetwo");
+        assert_eq!(fs::read_to_string(log).unwrap(), "onetwo");
         let error = Streams::open("", "syslog://host", "")
             .unwrap_err()
             .to_string();
