@@ -3,7 +3,7 @@
 //! A zygote is `trireme-executor zygote`, a child of a server that has many
 //! containers of one engine. It holds that engine with its settings, and nothing
 //! else: one thread, no module, no specification, no WASI context, no random
-//! number that was drawn. On the server's word ([`Spawn::fork`]) it makes a copy of
+//! number that a guest will see. On the server's word ([`Spawn::fork`]) it makes a copy of
 //! itself ([`serve`]), a child of the server's like one that was spawned, in the
 //! same namespaces and with the same descriptors. What the copy then does is what
 //! `trireme-executor init` or `exec` does.
@@ -78,9 +78,13 @@ pub enum ForkError {
     /// The kernel refuses it, as it would refuse to spawn one.
     #[error(transparent)]
     Refused(#[from] SysError),
-    /// The zygote does not answer, and is of no more use.
-    #[error("the zygote: {0}")]
-    Lost(#[from] io::Error),
+    /// The zygote was gone before it was asked: the process can be spawned instead.
+    #[error("the zygote is gone: {0}")]
+    Gone(io::Error),
+    /// The zygote was asked and does not answer. There may be a copy, which has the
+    /// descriptors: what they are must not be given to another process.
+    #[error("the zygote does not answer: {0}")]
+    Lost(io::Error),
 }
 
 /// The two ends of a zygote's link: the server's, which waits a while at most, and
@@ -102,11 +106,31 @@ pub fn link() -> io::Result<(Link, Link)> {
 ///
 /// `BrokenPipe` when it is gone.
 pub fn word(link: &Link) -> io::Result<Option<FromZygote>> {
+    match has_spoken(link)? {
+        true => answer(link).map(|(said, _)| Some(said)),
+        false => Ok(None),
+    }
+}
+
+/// Whether there is something to read, be it that the other side is gone.
+fn has_spoken(link: &Link) -> io::Result<bool> {
     let mut waited = [PollFd::new(link, PollFlags::IN)];
     match rustix::event::poll(&mut waited, Some(&rustix::event::Timespec::default())) {
-        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(None),
-        Ok(_) => answer(link).map(|(said, _)| Some(said)),
+        Ok(count) => Ok(count > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The copy that a zygote has answered with too late, if it has: that of an order which
+/// ended as [`ForkError::Lost`].
+pub fn late_copy(link: &Link) -> Option<Child> {
+    if !has_spoken(link).unwrap_or(false) {
+        return None;
+    }
+    match answer(link) {
+        Ok((FromZygote::Born { pid }, Some(pidfd))) => Some(Child { pid, pidfd }),
+        _ => None,
     }
 }
 
@@ -121,8 +145,8 @@ impl Spawn<'_> {
     ///
     /// # Errors
     ///
-    /// [`ForkError::Refused`] is the kernel's word; after [`ForkError::Lost`], the
-    /// process can still be spawned.
+    /// [`ForkError::Refused`] is the kernel's word. After the other two, the zygote is of
+    /// no more use.
     pub fn fork(&self, zygote: &Link, role: Role) -> Result<Child, ForkError> {
         let order = ForkOrder {
             role,
@@ -139,8 +163,10 @@ impl Spawn<'_> {
             .chain(more)
             .flatten()
             .collect();
-        zygote.send_all(&order, &descriptors)?;
-        match answer(zygote)? {
+        zygote
+            .send_all(&order, &descriptors)
+            .map_err(ForkError::Gone)?;
+        match answer(zygote).map_err(ForkError::Lost)? {
             (FromZygote::Born { pid }, Some(pidfd)) => Ok(Child { pid, pidfd }),
             (FromZygote::Refused { what, errno }, _) => Err(ForkError::Refused(SysError {
                 what,
@@ -249,10 +275,9 @@ impl<'a> Given<'a> {
 mod tests {
     use std::fs::File;
     use std::path::Path;
-    use std::process::Command;
     use std::thread;
 
-    use rustix::process::{Pid, PidfdFlags};
+    use rustix::process::PidfdFlags;
 
     use super::*;
 
@@ -274,6 +299,12 @@ mod tests {
             let (order, descriptors) = there.receive_all().unwrap().unwrap();
             zygote(there, order, descriptors);
         });
+        let made = ask(&here, with_subject);
+        at_work.join().unwrap();
+        made
+    }
+
+    fn ask(zygote: &Link, with_subject: bool) -> Result<Child, ForkError> {
         let null = null();
         let spawn = Spawn {
             executor: Path::new("/nonexistent"),
@@ -281,16 +312,14 @@ mod tests {
             verb: c"init",
             stdio: [null.as_fd(); 3],
             terminal: false,
-            link: here.as_fd(),
+            link: null.as_fd(),
             plan: null.as_fd(),
             subject: with_subject.then(|| null.as_fd()),
             new_namespaces: libc::CLONE_NEWUTS,
             pid_namespace: None,
             cgroup: with_subject.then(|| null.as_fd()),
         };
-        let made = spawn.fork(&here, Role::Init);
-        at_work.join().unwrap();
-        made
+        spawn.fork(zygote, Role::Init)
     }
 
     #[test]
@@ -300,19 +329,34 @@ mod tests {
             let given = Given::new(&order, &descriptors).unwrap();
             assert!(given.places.iter().all(|place| *place >= 0));
             assert!(given.cgroup.is_some() && given.pid_namespace.is_none());
-            let copy = Command::new("true").spawn().unwrap();
-            let pid = copy.id() as i32;
-            let pidfd =
-                rustix::process::pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty());
-            let born = FromZygote::Born { pid };
-            link.send(&born, Some(pidfd.unwrap().as_fd())).unwrap();
+            // This process stands for the copy.
+            let pid = rustix::process::getpid();
+            let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap();
+            let pid = pid.as_raw_pid();
+            link.send(&FromZygote::Born { pid }, Some(pidfd.as_fd()))
+                .unwrap();
         })
         .unwrap();
-        let end = rustix::process::waitid(
-            rustix::process::WaitId::PidFd(child.pidfd.as_fd()),
-            rustix::process::WaitIdOptions::EXITED,
-        );
-        assert_eq!(end.unwrap().unwrap().exit_status(), Some(0));
+        assert_eq!(child.pid as u32, std::process::id());
+        let path = format!("/proc/self/fdinfo/{}", child.pidfd.as_raw_fd());
+        let info = std::fs::read_to_string(path).unwrap();
+        let line = format!("Pid:\t{}", child.pid);
+        assert!(info.lines().any(|known| known == line), "{info}");
+    }
+
+    #[test]
+    fn a_copy_that_comes_too_late_is_found() {
+        let (here, there) = link().unwrap();
+        assert!(late_copy(&here).is_none());
+        let pid = rustix::process::getpid();
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let pid = pid.as_raw_pid();
+        there
+            .send(&FromZygote::Born { pid }, Some(pidfd.as_fd()))
+            .unwrap();
+        drop(there);
+        assert_eq!(late_copy(&here).unwrap().pid, pid);
+        assert!(late_copy(&here).is_none());
     }
 
     #[test]
@@ -331,9 +375,17 @@ mod tests {
     }
 
     #[test]
-    fn a_zygote_that_dies_is_lost() {
+    fn a_zygote_that_dies_when_it_was_asked_is_lost() {
         let lost = fork(false, |link, _, _| drop(link));
         assert!(matches!(lost, Err(ForkError::Lost(_))), "{lost:?}");
+    }
+
+    #[test]
+    fn a_zygote_that_was_dead_has_made_no_copy() {
+        let (here, there) = link().unwrap();
+        drop(there);
+        let gone = ask(&here, false);
+        assert!(matches!(gone, Err(ForkError::Gone(_))), "{gone:?}");
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub enum EngineSource {
     /// It is created for this guest.
     New,
     /// A zygote's, which was created for any guest of this choice.
-    Zygote(Box<dyn Engine>, EngineChoice),
+    Zygote(Box<dyn Engine>, Box<EngineChoice>),
 }
 
 impl EngineSource {
@@ -44,7 +44,7 @@ impl EngineSource {
     pub fn engine(self, choice: &EngineChoice) -> Result<Box<dyn Engine>> {
         match self {
             EngineSource::New => Ok(engines::create(choice)?),
-            EngineSource::Zygote(engine, own) if own == *choice => Ok(engine),
+            EngineSource::Zygote(engine, own) if *own == *choice => Ok(engine),
             EngineSource::Zygote(_, own) => Err(anyhow!(
                 "the zygote's engine is {} for handler \"{}\", not {} for \"{}\"",
                 own.engine,

@@ -11,6 +11,7 @@ use trireme_container::state::{self, StateDir};
 use super::aside::aside;
 use super::hooks::Hooks;
 use super::log::TaskLog;
+use crate::newcomers;
 use crate::order::Order;
 
 /// How long it may take: less than containerd waits for the first answer.
@@ -25,8 +26,20 @@ pub async fn clear(order: &Order) {
     }
 }
 
+/// Removes servers that died before they had made a task, on a thread of its own: what is left
+/// of them may take its time to end. Hooks of such a task have not run to their end, and are not
+/// run again.
+pub fn sweep(order: &Order) {
+    let Some(run) = order.dir.parent().map(Path::to_owned) else {
+        return;
+    };
+    tokio::spawn(aside(move || {
+        newcomers::sweep(&run, newcomers::PATIENCE, clear_dead);
+    }));
+}
+
 /// Ends and removes all that a dead server has left of tasks that were never made.
-pub fn clear_dead(server: &Path) -> io::Result<()> {
+fn clear_dead(server: &Path) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     for state in state::all(server).map_err(io::Error::other)? {
         state::clean(&state, deadline).map_err(io::Error::other)?;

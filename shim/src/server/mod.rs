@@ -46,7 +46,6 @@ use rustix::io::FdFlags;
 use tokio::net::UnixListener;
 
 use self::peers::Peers;
-use crate::newcomers;
 use crate::order::{ALIVE_FD, LISTENER_FD, ORDER_FD, Order};
 
 /// How long clients may take to hang up after the last answer.
@@ -111,9 +110,7 @@ async fn serve(listener: StdListener, order: Order) -> Result<()> {
         .register_service(tasks::methods(&service))
         .register_service(sandbox::methods(&service));
     server.start().await.context("cannot serve")?;
-    if let Some(run) = service.order().dir.parent() {
-        newcomers::sweep(run, newcomers::PATIENCE, inherited::clear_dead);
-    }
+    inherited::sweep(service.order());
     lifetime::until_left(&service).await;
     service.maker().zygote.end().await;
     peers.gone(HANG_UP).await;

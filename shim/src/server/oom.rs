@@ -39,8 +39,10 @@ impl Container {
                 // A host without a memory controller has nothing to tell.
                 let news = container.cgroup.memory_news();
                 if let Some(mut news) = news.ok().and_then(watched) {
+                    // What came before there was a watch.
+                    container.tell_kills(container.cgroup.oom_kills(), &events);
                     while changed(&mut news).await.is_some() {
-                        container.count_kills(&events).await;
+                        container.count_kills(&news, &events).await;
                     }
                 }
             };
@@ -48,10 +50,12 @@ impl Container {
         });
     }
 
-    async fn count_kills(&self, events: &Events) {
+    async fn count_kills(&self, news: &AsyncFd<MemoryNews>, events: &Events) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while !self.tell_kills(self.cgroup.oom_kills(), events) {
-            if tokio::time::Instant::now() > deadline {
+            // On v2 the count is the news, which may be of other events.
+            let is_v2 = news.get_ref().is_by_priority();
+            if is_v2 || tokio::time::Instant::now() > deadline {
                 break;
             }
             tokio::time::sleep(PAUSE).await;

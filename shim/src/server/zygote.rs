@@ -9,13 +9,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::io::Interest;
-use trireme_container::SysError;
 use trireme_container::link::Link;
 use trireme_container::process::{Child, EXECUTOR, Spawn, kill_now};
 use trireme_container::zygote::{self, ForkError, FromZygote, Role};
 use trireme_core::config::ServerMode;
 use trireme_core::memory_file;
 
+use super::error::ServiceError;
 use super::log::TaskLog;
 use super::process::{lock, reap};
 use super::ready;
@@ -60,50 +60,60 @@ impl Zygote {
     ///
     /// # Errors
     ///
-    /// When the kernel refuses the process.
+    /// When the kernel refuses the process, or nobody knows whether there is one.
     pub(super) async fn spawn(
         &self,
         spawn: &Spawn<'_>,
         role: Role,
         order: &Order,
         log: &TaskLog,
-    ) -> Result<Child, SysError> {
+    ) -> Result<Child, ServiceError> {
         self.warmed(log).await;
         let mut state = lock(&self.0);
         let State::Ready(running) = &*state else {
-            return spawn.spawn();
+            return Ok(spawn.spawn()?);
         };
-        match spawn.fork(&running.link, role) {
-            Ok(child) => Ok(child),
-            Err(ForkError::Refused(error)) => Err(error),
-            Err(ForkError::Lost(error)) => {
-                log.warn(&format!("the zygote is started anew: {error}"));
-                if let State::Ready(lost) = std::mem::replace(&mut *state, State::None) {
-                    give_up(lost);
-                }
-                if let Ok(next) = start(order, spawn.executor) {
-                    *state = State::Warming(next);
-                }
-                spawn.spawn()
-            }
+        let error = match spawn.fork(&running.link, role) {
+            Ok(child) => return Ok(child),
+            Err(ForkError::Refused(error)) => return Err(error.into()),
+            Err(error) => error,
+        };
+        log.warn(&format!("the zygote is started anew: {error}"));
+        let next = start(order, spawn.executor).map_or(State::None, State::Warming);
+        if let State::Ready(lost) = std::mem::replace(&mut *state, next) {
+            give_up(lost);
+        }
+        drop(state);
+        match error {
+            ForkError::Gone(_) => Ok(spawn.spawn()?),
+            // A copy of it may be there, and would take part in all that is said to another.
+            error => Err(ServiceError::Setup(format!(
+                "handler \"{}\", engine {}: {error}; start the container again",
+                order.engine.handler, order.engine.engine
+            ))),
         }
     }
 
     /// Waits until it has its engine, or until it is certain that it will not: to set up
     /// another for one guest would take as long.
     async fn warmed(&self, log: &TaskLog) {
-        let waited = match &*lock(&self.0) {
-            State::Warming(running) => running.link.as_fd().try_clone_to_owned(),
-            _ => return,
-        };
-        if let Ok(link) = waited.and_then(|link| ready::to(link, Interest::READABLE)) {
-            let _ = tokio::time::timeout(PATIENCE, link.readable()).await;
+        loop {
+            let (pid, link) = match &*lock(&self.0) {
+                State::Warming(running) => {
+                    (running.child.pid, running.link.as_fd().try_clone_to_owned())
+                }
+                _ => return,
+            };
+            if let Ok(link) = link.and_then(|link| ready::to(link, Interest::READABLE)) {
+                let _ = tokio::time::timeout(PATIENCE, link.readable()).await;
+            }
+            let mut state = lock(&self.0);
+            *state = match std::mem::replace(&mut *state, State::None) {
+                // Another may have been started meanwhile.
+                State::Warming(running) if running.child.pid == pid => warm(running, log),
+                other => other,
+            };
         }
-        let mut state = lock(&self.0);
-        *state = match std::mem::replace(&mut *state, State::None) {
-            State::Warming(running) => warm(running, log),
-            other => other,
-        };
     }
 
     /// Ends it.
@@ -124,7 +134,7 @@ fn warm(running: Running, log: &TaskLog) -> State {
         Ok(None) => format!("its engine is not there after {PATIENCE:?}"),
         Err(error) => error.to_string(),
     };
-    log.debug(&format!("guests are spawned, as there is no zygote: {why}"));
+    log.warn(&format!("guests are spawned, as there is no zygote: {why}"));
     give_up(running);
     State::None
 }
@@ -151,8 +161,14 @@ fn start(order: &Order, executor: &Path) -> io::Result<Running> {
     Ok(Running { child, link: here })
 }
 
-/// Ends a zygote that is of no use, and reaps it when it has ended.
+/// Ends a zygote that is of no use, with the copy that it may have made too late, and reaps
+/// both.
 fn give_up(running: Running) {
     kill_now(running.child.pidfd.as_fd());
-    tokio::spawn(async move { reap(&running.child).await });
+    tokio::spawn(async move {
+        let _ = reap(&running.child).await;
+        if let Some(copy) = zygote::late_copy(&running.link) {
+            let _ = reap(&copy).await;
+        }
+    });
 }

@@ -241,9 +241,9 @@ struct New {
 impl Tree {
     /// The new mount that a path is below, and the rest of the path.
     fn find(&self, path: &Path) -> Option<(&New, PathBuf)> {
+        // The last of those that are as deep, which hides the others.
         self.new
             .iter()
-            .rev()
             .filter_map(|new| Some((new, below(path, &new.destination)?)))
             .max_by_key(|(new, _)| new.destination.components().count())
     }
@@ -302,14 +302,12 @@ fn guests_own(
     let Ok(there) = mounting::open_in(root, destination, OFlags::PATH) else {
         return Ok(None);
     };
-    let is_bind = matches!(kind, MountKind::Bind { .. });
-    restore(
-        there.as_fd(),
-        attributes.set | recursive.set,
-        is_bind,
-        source,
-    )
-    .doing(|| format!("let programs of {} run", destination.display()))?;
+    // A file system of memory is known by nothing but its place, where the guest may have
+    // moved another mount: it stays as the guest has it.
+    if matches!(kind, MountKind::Bind { .. }) {
+        restore(there.as_fd(), attributes.set | recursive.set, true, source)
+            .doing(|| format!("let programs of {} run", destination.display()))?;
+    }
     Ok(Some(there))
 }
 
