@@ -40,6 +40,9 @@ const OPTIONS: &[&str] = &[
     "favordynmods",
 ];
 
+/// `f_type` of hierarchies of both versions (statfs(2)).
+const MAGIC: [rustix::fs::FsWord; 2] = [0x0027_e0eb, 0x6367_7270];
+
 impl Layout {
     /// Looks at the mounts of this process.
     ///
@@ -49,7 +52,10 @@ impl Layout {
     pub fn detect() -> Result<Self, SysError> {
         let path = "/proc/self/mountinfo";
         let mounts = fs::read_to_string(path).doing(|| format!("read {path}"))?;
-        let layout = Self::parse(&mounts);
+        // A mount that another hides is listed like any.
+        let layout = Self::parse(&mounts, |point| {
+            rustix::fs::statfs(point).is_ok_and(|there| MAGIC.contains(&there.f_type))
+        });
         match layout {
             Layout::V2 { mount, .. } => {
                 let path = mount.join("cgroup.controllers");
@@ -62,8 +68,8 @@ impl Layout {
         }
     }
 
-    /// Reads the hierarchies out of `proc_pid_mountinfo(5)`.
-    fn parse(mounts: &str) -> Self {
+    /// Reads the hierarchies out of `proc_pid_mountinfo(5)`, those that are in sight.
+    fn parse(mounts: &str, is_in_sight: impl Fn(&Path) -> bool) -> Self {
         let (mut v1, mut unified) = (Vec::<Hierarchy>::new(), None);
         for line in mounts.lines() {
             let Some((mount, filesystem)) = line.split_once(" - ") else {
@@ -72,6 +78,9 @@ impl Layout {
             let Some(point) = mount.split(' ').nth(4) else {
                 continue;
             };
+            if !filesystem.starts_with("cgroup") || !is_in_sight(Path::new(point)) {
+                continue;
+            }
             let mut filesystem = filesystem.split(' ');
             let fstype = filesystem.next();
             match (fstype, filesystem.nth(1)) {
@@ -121,6 +130,7 @@ mod tests {
              31 29 0:27 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
              32 29 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n\
              33 29 0:26 / /elsewhere rw - cgroup cgroup rw,cpu,cpuacct\n",
+            |_| true,
         );
         let Layout::V1(hierarchies) = layout else {
             panic!("{layout:?}")
@@ -132,7 +142,18 @@ mod tests {
 
     #[test]
     fn a_unified_hierarchy_alone_is_v2() {
-        let layout = Layout::parse("30 29 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
-        assert!(layout.is_v2());
+        let mounts = "30 29 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        assert!(Layout::parse(mounts, |_| true).is_v2());
+    }
+
+    #[test]
+    fn what_another_mount_hides_is_not_there() {
+        let mounts = "30 29 0:26 / /old rw - cgroup cgroup rw,cpuset\n\
+                      31 29 0:26 / /new rw - cgroup cgroup rw,cpuset\n";
+        let Layout::V1(hierarchies) = Layout::parse(mounts, |point| point.ends_with("new")) else {
+            panic!("this is version 1");
+        };
+        let points: Vec<_> = hierarchies.iter().map(|one| one.mount.as_path()).collect();
+        assert_eq!(points, [Path::new("/new")]);
     }
 }

@@ -5,8 +5,10 @@ mod paths;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
@@ -24,8 +26,8 @@ const NONBLOCKING: FlockOperation = FlockOperation::NonBlockingLockExclusive;
 pub struct Cache {
     dir: PathBuf,
     verified: Option<PathBuf>,
-    /// Another path to the folder of code, by which it is opened to be handed on.
-    reading: Option<PathBuf>,
+    /// The folder of code as it is opened to be handed on.
+    reading: Option<Arc<OwnedFd>>,
 }
 
 /// What an entry says of itself, as its file holds it.

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use rustix::fs::SealFlags;
@@ -30,9 +30,8 @@ use super::aside::aside;
 use super::create::given_up;
 use super::error::ServiceError;
 use super::log::TaskLog;
-use super::process::{reap, receive};
+use super::process::{lock, reap, receive};
 use super::ready;
-use super::service::pinned;
 use crate::order::Order;
 
 /// The most threads a compiler may have.
@@ -43,7 +42,7 @@ pub struct CodeStore {
     order: Order,
     executor: PathBuf,
     index: IdentityIndex,
-    cache: OnceLock<Cache>,
+    cache: Mutex<Option<Cache>>,
     build: OnceLock<Result<String, String>>,
     processor: OnceLock<String>,
 }
@@ -75,7 +74,7 @@ impl CodeStore {
             order,
             executor,
             index: IdentityIndex::new(std::path::Path::new(state::ROOT)),
-            cache: OnceLock::new(),
+            cache: Mutex::default(),
             build: OnceLock::new(),
             processor: OnceLock::new(),
         }
@@ -121,7 +120,7 @@ impl CodeStore {
                 return None;
             }
         }
-        let (cache, key) = (cache.clone(), key.clone());
+        let key = key.clone();
         match aside(move || cache.find(&key)).await {
             Ok(found) => found,
             Err(error) => {
@@ -133,24 +132,25 @@ impl CodeStore {
 
     /// The cache, or `None`, with a warning, where it cannot be used now; a
     /// later start tries again.
-    fn cache(&self, log: &TaskLog) -> Option<&Cache> {
-        if self.cache.get().is_none() {
-            match self.open_cache() {
-                Ok(cache) => drop(self.cache.set(cache)),
-                Err(why) => log.warn(&format!("running uncached: {why}")),
-            }
+    fn cache(&self, log: &TaskLog) -> Option<Cache> {
+        let mut cache = lock(&self.cache);
+        if !cache.as_ref().is_some_and(Cache::is_there) {
+            *cache = match self.open_cache() {
+                Ok(cache) => Some(cache),
+                Err(why) => {
+                    log.warn(&format!("running uncached: {why}"));
+                    None
+                }
+            };
         }
-        self.cache.get()
+        cache.clone()
     }
 
     /// A container's processes are handed code, and Linux programs among them may
     /// be able to open what a guest has open: by way of a read-only mount, then.
     fn open_cache(&self) -> Result<Cache, String> {
         let cache = Cache::open(&self.order.cache.dir).map_err(|error| message::of(&error))?;
-        let code = open_read_only(&cache.code_dir())
-            .map_err(io::Error::other)
-            .and_then(pinned)
-            .map_err(|error| error.to_string())?;
+        let code = open_read_only(&cache.code_dir()).map_err(|error| error.to_string())?;
         let run = std::path::Path::new(state::ROOT);
         Ok(cache.with_run_dir(run).with_reading(code))
     }
@@ -198,7 +198,7 @@ impl CodeStore {
         let (Some(cache), Ok(build)) = (self.cache(log), self.build()) else {
             return code;
         };
-        let (cache, key, build) = (cache.clone(), key.clone(), build.to_owned());
+        let (key, build) = (key.clone(), build.to_owned());
         let engine = self.order.engine.engine.clone();
         let max_size = self.order.cache.max_size.0;
         if code

@@ -254,7 +254,7 @@ impl Service {
 
 /// A path that leads to this very file for as long as the server lives, whatever
 /// an upgrade puts in its place: code is filed under the build that made it.
-pub(super) fn pinned(program: impl AsFd) -> io::Result<PathBuf> {
+fn pinned(program: impl AsFd) -> io::Result<PathBuf> {
     // Above the numbers that spawned processes find their own descriptors at.
     const FLOOR: i32 = 10;
     let pinned = rustix::io::fcntl_dupfd_cloexec(program, FLOOR)?;
