@@ -19,11 +19,12 @@ cases! {
         a_linux_program_is_as_its_process_says,
         a_linux_program_has_a_root_that_is_read_only_where_asked,
         a_linux_program_that_is_not_there_is_not_executed,
-        a_linux_program_of_a_mount_runs_where_that_lets_it,
         a_linux_program_that_goes_on_ends_with_the_container,
         twenty_linux_programs_at_once,
     ],
     wasm: [
+        // runc of Debian's next release lets programs of such a mount run.
+        a_linux_program_of_a_mount_runs_where_that_lets_it,
         a_linux_program_is_in_the_containers_namespaces_but_has_its_own_mounts,
         a_guest_sees_nothing_of_the_tree_of_linux_programs,
         a_guest_and_linux_programs_share_their_files,
@@ -197,13 +198,15 @@ fn a_linux_program_has_a_root_that_is_read_only_where_asked(test: &Test<'_>) -> 
 
 fn a_linux_program_that_is_not_there_is_not_executed(test: &Test<'_>) -> Result<()> {
     sleeping(test)?;
-    for (name, reason) in [
-        ("/bin/nothing", "no such file or directory"),
-        ("nothing", "executable file not found in $PATH"),
-        ("/work", "permission denied"),
+    for (name, reasons) in [
+        ("/bin/nothing", &["no such file or directory"][..]),
+        ("nothing", &["executable file not found in $PATH"]),
+        // Later versions of runc have the second.
+        ("/work", &["permission denied", "is a directory"]),
     ] {
         let output = execute(test, &[], &[name])?.expect(1)?;
-        ensure!(output.stderr.contains(reason), "{output:?}");
+        let is_told = reasons.iter().any(|reason| output.stderr.contains(reason));
+        ensure!(is_told, "{output:?}");
     }
     execute(test, &[], &["/bin/true"])?.expect(0)?;
     test.remove()
