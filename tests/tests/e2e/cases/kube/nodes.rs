@@ -76,7 +76,10 @@ fn a_broken_configuration_stops_new_pods_alone(test: &Test<'_>) -> Result<()> {
 fn a_full_disk_under_the_cache_keeps_nobody_from_running(test: &Test<'_>) -> Result<()> {
     Cluster::with(test, |cluster| {
         cache::clear(test)?;
-        let full = format!("mount -t tmpfs -o size=8k,mode=700 tmpfs {}", cache::CACHE);
+        let full = format!(
+            "mkdir -p {0} && mount -t tmpfs -o size=8k,mode=700 tmpfs {0}",
+            cache::CACHE
+        );
         test.exec(&["sh", "-ec", &full])?.expect(0)?;
         let runs = mixed(cluster, "cramped")
             .and_then(|()| cluster.wait("pod/cramped", "condition=Ready"))
