@@ -27,7 +27,7 @@ const ALL: &[(&str, &[&str])] = &[
 const BRIEFLY: &[(&str, &[&str])] = &[("forky-2.3", &["wasm"])];
 
 fn main() -> ExitCode {
-    host::take_down_on_signals();
+    host::MARK.take_down_on_signals();
     let arguments = Arguments::from_args();
     let is_soak = std::env::var_os("TRIREME_SOAK").is_some();
     let chosen = if is_soak { ALL } else { BRIEFLY };

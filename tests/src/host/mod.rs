@@ -19,6 +19,7 @@ pub mod mounts;
 pub mod namespace;
 pub mod packages;
 pub mod roots;
+pub mod run;
 
 use std::fmt;
 use std::path::PathBuf;

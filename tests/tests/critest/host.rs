@@ -6,16 +6,16 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::{SigSet, Signal};
 use trireme_tests::critest::{MEASUREMENT, Results};
 use trireme_tests::guests::critest::REGISTRIES;
 use trireme_tests::host::packages::CRITEST;
-use trireme_tests::host::{Instance, containerd, daemon, life};
+use trireme_tests::host::run::Mark;
+use trireme_tests::host::{Instance, containerd, daemon};
 use trireme_tests::leaks::{Snapshot, wait_until_clean};
 use trireme_tests::registry::{Registry, archives};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trireme-host");
-const MARK: &str = "@critest-";
+pub const MARK: Mark = Mark("@critest-");
 /// Where a run leaves its report, in the host.
 const FOLDER: &str = "/run/critest";
 /// A server of a node stays for a minute (`idle_timeout`).
@@ -36,9 +36,9 @@ pub struct Host {
 
 impl Host {
     pub fn up(kind: &str) -> Result<Self> {
-        clear(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists());
+        MARK.clear_orphans();
         CRITEST.ensure()?;
-        let instance = Instance::parse(&format!("{kind}{MARK}{}", std::process::id()))?;
+        let instance = Instance::parse(&MARK.name(kind))?;
         let up = Command::new(PROGRAM)
             .args([instance.name(), "--", "sh", "-ec", WARM_UP])
             .stdin(Stdio::null())
@@ -111,40 +111,6 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        report(&self.instance);
-    }
-}
-
-/// Ends the hosts when the run is interrupted. Call it before any thread is started.
-pub fn take_down_on_signals() {
-    let mut signals = SigSet::empty();
-    signals.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-    if let Err(error) = signals.thread_block() {
-        eprintln!("critest: signals cannot be caught: {error}");
-        return;
-    }
-    std::thread::spawn(move || {
-        let signal = signals.wait();
-        clear(|pid| pid == std::process::id());
-        std::process::exit(128 + signal.map_or(1, |signal| signal as i32));
-    });
-}
-
-fn report(instance: &Instance) {
-    if let Err(error) = life::down(instance) {
-        eprintln!("critest: {instance} could not be taken down: {error:#}");
-    }
-}
-
-/// Ends the hosts of runs that are meant.
-fn clear(is_meant: impl Fn(u32) -> bool) {
-    for instance in life::list().unwrap_or_default() {
-        let pid = instance
-            .name()
-            .split_once(MARK)
-            .and_then(|(_, pid)| pid.parse().ok());
-        if pid.is_some_and(&is_meant) {
-            report(&instance);
-        }
+        MARK.down(&self.instance);
     }
 }

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{SigSet, Signal};
 use trireme_tests::engines::Engine;
+use trireme_tests::host::run::Mark;
 use trireme_tests::host::{Instance, KINDS, Kind, Root, containerd, install, life};
 use trireme_tests::paths;
 
@@ -16,7 +16,7 @@ use crate::cases::Needs;
 use crate::mode::{self, PLUGINS};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_trireme-host");
-const MARK: &str = "@e2e-";
+pub const MARK: Mark = Mark("@e2e-");
 /// The RuntimeClasses that users are offered.
 const CLASSES: &str = include_str!("../../../deploy/kubernetes/runtimeclasses.yaml");
 const CLASSES_FILE: &str = "/etc/kubernetes/runtimeclasses.yaml";
@@ -194,10 +194,10 @@ pub struct Hosts(Vec<Mutex<Host>>);
 
 impl Hosts {
     pub fn new() -> Self {
-        clear_orphans();
+        MARK.clear_orphans();
         let host = |kind: &str| {
-            let name = format!("{kind}{MARK}{}", std::process::id());
-            let instance = Instance::parse(&name).unwrap_or_else(|error| panic!("{error}"));
+            let instance =
+                Instance::parse(&MARK.name(kind)).unwrap_or_else(|error| panic!("{error}"));
             Mutex::new(Host {
                 instance,
                 is_up: false,
@@ -254,48 +254,9 @@ impl Hosts {
         for host in &self.0 {
             let mut host = host.lock().unwrap_or_else(PoisonError::into_inner);
             if host.is_up {
-                report(&host.instance);
+                MARK.down(&host.instance);
                 host.is_up = false;
             }
-        }
-    }
-
-    /// Ends the hosts when the run is interrupted. Call it before any thread is started.
-    pub fn take_down_on_signals() {
-        let mut signals = SigSet::empty();
-        signals.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-        if let Err(error) = signals.thread_block() {
-            eprintln!("e2e: signals cannot be caught: {error}");
-            return;
-        }
-        std::thread::spawn(move || {
-            let signal = signals.wait();
-            // By their names and not through the locks, which the cases hold.
-            clear(|pid| pid == std::process::id());
-            std::process::exit(128 + signal.map_or(1, |signal| signal as i32));
-        });
-    }
-}
-
-fn report(instance: &Instance) {
-    if let Err(error) = life::down(instance) {
-        eprintln!("e2e: {instance} could not be taken down: {error:#}");
-    }
-}
-
-/// Ends the hosts of runs that were killed.
-fn clear_orphans() {
-    clear(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists());
-}
-
-fn clear(is_meant: impl Fn(u32) -> bool) {
-    for instance in life::list().unwrap_or_default() {
-        let pid = instance
-            .name()
-            .split_once(MARK)
-            .and_then(|(_, pid)| pid.parse().ok());
-        if pid.is_some_and(&is_meant) {
-            report(&instance);
         }
     }
 }

@@ -25,7 +25,7 @@ use trireme_tests::engines::differences::{DIFFERENCES, WALK};
 const LEFT: &str = "walk: left ";
 
 fn main() {
-    Hosts::take_down_on_signals();
+    hosts::MARK.take_down_on_signals();
     let mut arguments = Arguments::from_args();
     let hosts = Arc::new(Hosts::new());
     arguments.test_threads.get_or_insert_with(threads);

@@ -82,30 +82,17 @@ fn a_killed_zygote_is_started_anew(test: &Test<'_>) -> Result<()> {
         return test.remove();
     };
     test.exec(&["kill", "-KILL", &first])?.expect(0)?;
-    let next = format!("{}-next", test.id);
-    let run = |id: &str| {
-        let image = test.mode.image();
-        let words = [
-            "ctr",
-            "run",
-            "--rm",
-            "--runtime",
-            test.mode.runtime(),
-            image,
-            id,
-        ];
-        let output = test
-            .exec(&[&words[..], &["/hello.wasm"]].concat())?
-            .expect(0)?;
-        ensure!(output.stdout == "hello from the guest\n", "{output:?}");
-        Ok(())
+    let next = Test {
+        host: test.host,
+        mode: test.mode,
+        id: format!("{}-next", test.id),
     };
-    run(&next)?;
+    next.next_container_runs()?;
     let deadline = Instant::now() + LIMIT;
     while zygotes(test)?.iter().all(|pid| *pid == first) {
         ensure!(Instant::now() < deadline, "there is no other zygote");
     }
-    run(&next)?;
+    next.next_container_runs()?;
     let (_, status) = test.task()?;
     test.remove()?;
     ensure!(status == "RUNNING", "the first guest is {status}");
