@@ -182,7 +182,7 @@ pub fn to_terminal_output(output: OwnedFd) -> Result<File, StdioError> {
 
 fn open_input(uri: &str) -> Result<(OwnedFd, Option<OwnedFd>), StdioError> {
     let Some(path) = address("stdin", uri)? else {
-        return Ok((null()?, None));
+        return Ok((own_null()?, None));
     };
     let what = || format!("open stdin {}", path.display());
     let input = OpenOptions::new()
@@ -213,7 +213,7 @@ fn is_fifo(fd: BorrowedFd<'_>) -> bool {
 
 fn open_output(stream: &'static str, uri: &str) -> Result<OwnedFd, StdioError> {
     let Some(path) = address(stream, uri)? else {
-        return null();
+        return own_null();
     };
     let mut options = OpenOptions::new();
     if uri.starts_with("file://") {
@@ -232,10 +232,17 @@ fn open_output(stream: &'static str, uri: &str) -> Result<OwnedFd, StdioError> {
     Ok(file.into())
 }
 
-fn null() -> Result<OwnedFd, StdioError> {
-    let open =
-        || -> io::Result<File> { OpenOptions::new().read(true).write(true).open("/dev/null") };
-    Ok(open().doing(|| "open /dev/null".into())?.into())
+fn own_null() -> Result<OwnedFd, StdioError> {
+    Ok(null().doing(|| "open /dev/null".into())?.into())
+}
+
+/// The host's `/dev/null`, for reading and writing.
+///
+/// # Errors
+///
+/// When there is none.
+pub fn null() -> io::Result<File> {
+    File::options().read(true).write(true).open("/dev/null")
 }
 
 /// The path of an address, `None` for an empty one.

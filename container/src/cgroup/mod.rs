@@ -164,13 +164,6 @@ impl Cgroup {
         }
     }
 
-    /// The file that tells what happens to its memory, where it may be gone before
-    /// it is removed.
-    pub fn memory_events(&self) -> Option<fs::File> {
-        self.scope.as_ref()?;
-        fs::File::open(self.controller("memory")?.join("memory.events")).ok()
-    }
-
     /// Its folder in each hierarchy, with the name of that hierarchy's mount point.
     pub fn hierarchies(&self) -> impl Iterator<Item = (&std::ffi::OsStr, &Path)> {
         self.folders.iter().filter_map(|folder| {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use trireme_core::spec::oci::{LinuxBlockIo, LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 
 use super::stats::{self, Blkio, Cpu, Memory, Pids, Stats, keyed, number};
-use super::{Cgroup, CgroupError, Folder, Write, Writes, limits, unsupported};
+use super::{Cgroup, CgroupError, Folder, Write, Writes, devices as rules, limits, unsupported};
 use crate::{Doing, SysError};
 
 pub(super) fn create(cgroup: &Cgroup) -> Result<(), SysError> {
@@ -55,20 +55,6 @@ fn inherit_cpuset(folder: &Folder) -> Result<(), SysError> {
     Ok(())
 }
 
-/// What every container may do with devices, as on v2.
-const ALWAYS: [&str; 10] = [
-    "c *:* m",
-    "b *:* m",
-    "c 1:3 rwm",   // null
-    "c 1:5 rwm",   // zero
-    "c 1:7 rwm",   // full
-    "c 1:8 rwm",   // random
-    "c 1:9 rwm",   // urandom
-    "c 5:0 rwm",   // tty
-    "c 5:2 rwm",   // ptmx
-    "c 136:* rwm", // pts
-];
-
 /// Everything that Linux programs need to be told of devices. A specification
 /// that has nothing denied in it means what it allows, and no more.
 pub(super) fn devices(rules: &[LinuxDeviceCgroup]) -> Vec<Write> {
@@ -80,8 +66,8 @@ pub(super) fn devices(rules: &[LinuxDeviceCgroup]) -> Vec<Write> {
             .iter()
             .for_each(|rule| device_write(rule, &mut writes));
     }
-    for rule in ALWAYS {
-        writes.set("devices", "devices.allow", rule.into(), "devices");
+    for rule in rules::ALWAYS {
+        writes.set("devices", "devices.allow", rule.to_string(), "devices");
     }
     writes.0
 }

@@ -7,12 +7,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use libcontainer::capabilities::{drop_privileges, reset_effective};
 use libcontainer::syscall::syscall::create_syscall;
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
-use rustix::io::FdFlags;
 use rustix::process::DumpableBehavior;
 use rustix::pty::OpenptFlags;
 use trireme_core::plan::{Rlimit, User};
@@ -23,7 +22,7 @@ use super::program::Program;
 use super::streams::give_streams;
 use crate::init::{InitError, adjust_oom_score, credentials, harden, load_filter};
 use crate::link::{Link, ToInit};
-use crate::process::{LINK_FD, PLAN_FD, SUBJECT_FD};
+use crate::process::SUBJECT_FD;
 use crate::{Doing, SysError, cgroup, sys};
 
 /// The file system of a container's terminals (`linux/magic.h`).
@@ -55,15 +54,8 @@ enum ExecError {
 ///
 /// When the server is gone, or the program does not start after all.
 pub fn main() -> io::Result<()> {
-    // SAFETY: the server hands these descriptors over by their numbers; nothing
-    // else in this process knows of them.
-    let [link, order, first] =
-        [LINK_FD, PLAN_FD, SUBJECT_FD].map(|fd: RawFd| unsafe { OwnedFd::from_raw_fd(fd) });
-    for fd in [&link, &order, &first] {
-        rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC)?;
-    }
-    let link = Link::from(link);
-    let result = ExecOrder::read(File::from(order)).and_then(|order| {
+    let (link, order, first) = super::given()?;
+    let result = ExecOrder::read(order).and_then(|order| {
         let tree = order.tree.then(|| tree(&link)).transpose()?;
         let terminal = prepare(&order, first, tree)?;
         Program::of(Some(&order.process)).map_err(ExecError::Program)?;

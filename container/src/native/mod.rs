@@ -25,11 +25,19 @@ pub mod tree;
 pub use order::{ExecOrder, FromHelper, HelperOrder, refuse, specification};
 
 use std::fs;
+#[cfg(feature = "native")]
+use std::fs::File;
 use std::io;
+#[cfg(feature = "native")]
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
+#[cfg(feature = "native")]
+use crate::link::Link;
+#[cfg(feature = "native")]
+use crate::process::{LINK_FD, PLAN_FD, SUBJECT_FD};
 use crate::{Doing, SysError};
 
 /// How libcontainer names the process that makes a container's first one. That
@@ -38,6 +46,20 @@ const INTERMEDIATE: &str = "(youki:[1:INTER])";
 /// How often it is looked for, and the pause between: it ends by itself at once.
 const LOOKS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// What a helper beside a container's first process is given: its link, its order and
+/// that process, none of which it hands on to a program that it executes.
+#[cfg(feature = "native")]
+fn given() -> io::Result<(Link, File, OwnedFd)> {
+    // SAFETY: the server hands these descriptors over by their numbers; nothing
+    // else in this process knows of them.
+    let [link, order, first] =
+        [LINK_FD, PLAN_FD, SUBJECT_FD].map(|fd: RawFd| unsafe { OwnedFd::from_raw_fd(fd) });
+    for fd in [&link, &order, &first] {
+        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC)?;
+    }
+    Ok((Link::from(link), File::from(order), first))
+}
 
 /// Reaps what `libcontainer` leaves to the parent of a helper that has ended:
 /// the process that made the container's first one.

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use trireme_container::cgroup::{Cgroup, CgroupError};
 use trireme_container::link::{CompileOrder, FromCompiler, Link, ToCompiler};
 use trireme_container::process::{Child, EXECUTOR, Spawn, open_read_only};
-use trireme_container::state;
+use trireme_container::{state, stdio};
 use trireme_core::cache::{
     Cache, CacheError, FileIdentity, IdentityIndex, Key, KeyParts, processor_features,
 };
@@ -259,11 +259,7 @@ impl Compiler {
             |error: io::Error| ServiceError::Setup(format!("cannot start a compiler: {error}"));
         let order = memory_file::sealed_json("order", &order).map_err(setup)?;
         let (link, there) = ready::link().map_err(setup)?;
-        let null = File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/null")
-            .map_err(setup)?;
+        let null = stdio::null().map_err(setup)?;
         let cgroup = program.cgroup.clone_into()?;
         let child = Spawn {
             executor: &store.executor,

@@ -2,7 +2,7 @@
 //! they are processes like any other.
 
 use std::ffi::CStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -16,6 +16,7 @@ use trireme_container::link::Link;
 use trireme_container::native::{self, ExecOrder, FromHelper, HelperOrder};
 use trireme_container::process::{Child, ProcessId, Spawn, kill, new_mounts};
 use trireme_container::state::StateDir;
+use trireme_container::stdio;
 use trireme_core::memory_file;
 use trireme_core::plan::Root;
 use trireme_core::spec::oci;
@@ -175,11 +176,7 @@ impl Maker {
     ) -> Result<(Child, AsyncFd<Link>), ServiceError> {
         let order = memory_file::sealed_json("order", helper.order).map_err(failed)?;
         let (here, there) = ready::link().map_err(failed)?;
-        let null = File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/null")
-            .map_err(failed)?;
+        let null = stdio::null().map_err(failed)?;
         // A terminal is made in the container's own tree.
         let stdio = match helper.streams {
             Some(streams) if !streams.is_terminal() => streams.borrow(),

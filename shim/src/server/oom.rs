@@ -82,7 +82,8 @@ impl Container {
     }
 }
 
-fn watched(news: MemoryNews) -> Option<AsyncFd<MemoryNews>> {
+/// News that can be waited for.
+pub(super) fn watched(news: MemoryNews) -> Option<AsyncFd<MemoryNews>> {
     let interest = interest(&news);
     ready::to(news, interest).ok()
 }
@@ -96,7 +97,7 @@ fn interest(news: &MemoryNews) -> Interest {
 }
 
 /// Waits for news; `None` when there will be none any more.
-async fn changed(news: &mut AsyncFd<MemoryNews>) -> Option<()> {
+pub(super) async fn changed(news: &mut AsyncFd<MemoryNews>) -> Option<()> {
     let interest = interest(news.get_ref());
     news.ready(interest).await.ok()?.clear_ready();
     news.get_mut().take().ok()

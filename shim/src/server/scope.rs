@@ -1,23 +1,23 @@
 //! Cgroups that systemd makes. It makes none without a process in it, and the
 //! container has none yet: until it has, a process that does nothing is there.
 
-use std::fs::File;
 use std::future::Future;
-use std::io::{self, Read, Seek};
+use std::io;
 use std::os::fd::AsFd;
 use std::pin::pin;
 
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use trireme_container::cgroup::Cgroup;
 use trireme_container::link::Link;
 use trireme_container::process::{Child, Spawn};
+use trireme_container::stdio;
 use trireme_core::memory_file;
 use trireme_core::spec::oci::LinuxResources;
 
 use super::aside::aside;
 use super::create::Maker;
 use super::error::ServiceError;
+use super::oom;
 use super::process::reap;
 use super::ready;
 
@@ -55,8 +55,7 @@ impl Holder {
             |error: io::Error| ServiceError::Setup(format!("cannot hold a scope: {error}"));
         let nothing = memory_file::sealed_json("nothing", &()).map_err(failed)?;
         let (here, there) = ready::link().map_err(failed)?;
-        let null = File::options().read(true).write(true).open("/dev/null");
-        let null = null.map_err(failed)?;
+        let null = stdio::null().map_err(failed)?;
         let child = Spawn {
             executor: &maker.shim,
             name: c"trireme-shim",
@@ -91,47 +90,22 @@ impl Holder {
 pub(super) async fn until<T>(cgroup: &Cgroup, end: impl Future<Output = T>) -> (T, u64) {
     let mut end = pin!(end);
     let mut kills = 0;
-    let Some(mut events) = Events::of(cgroup) else {
+    let news = cgroup.is_systemds().then(|| cgroup.memory_news().ok());
+    let Some(mut news) = news.flatten().and_then(oom::watched) else {
         let ended = end.await;
         return (ended, cgroup.oom_kills());
     };
     loop {
         tokio::select! {
             biased;
-            more = events.changed() => match more {
-                Ok(()) => kills = kills.max(cgroup.oom_kills()),
-                Err(_) => {
+            more = oom::changed(&mut news) => match more {
+                Some(()) => kills = kills.max(cgroup.oom_kills()),
+                None => {
                     let ended = end.await;
                     return (ended, kills);
                 }
             },
             ended = &mut end => return (ended, kills.max(cgroup.oom_kills())),
         }
-    }
-}
-
-/// The file that tells what has happened to a cgroup's memory.
-struct Events(AsyncFd<File>);
-
-impl Events {
-    /// Of a cgroup that systemd may remove.
-    fn of(cgroup: &Cgroup) -> Option<Self> {
-        let file = cgroup.memory_events()?;
-        let events = ready::to(file, Interest::PRIORITY).ok()?;
-        let mut events = Self(events);
-        events.read().ok()?;
-        Some(events)
-    }
-
-    /// A change is what came after this.
-    fn read(&mut self) -> io::Result<()> {
-        let file = self.0.get_mut();
-        file.rewind()?;
-        file.read_to_string(&mut String::new()).map(drop)
-    }
-
-    async fn changed(&mut self) -> io::Result<()> {
-        self.0.ready(Interest::PRIORITY).await?.clear_ready();
-        self.read()
     }
 }

@@ -1,7 +1,6 @@
 //! The server's zygote, from which guests are copied where there are many of one
 //! handler on the node. A guest for which there is none is spawned.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use trireme_container::link::Link;
 use trireme_container::process::{Child, EXECUTOR, Spawn, kill_now};
+use trireme_container::stdio;
 use trireme_container::zygote::{self, ForkError, FromZygote, Role};
 use trireme_core::config::ServerMode;
 use trireme_core::memory_file;
@@ -142,7 +142,7 @@ fn warm(running: Running, log: &TaskLog) -> State {
 fn start(order: &Order, executor: &Path) -> io::Result<Running> {
     let choice = memory_file::sealed_json("engine", &order.engine)?;
     let (here, there) = zygote::link()?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let null = stdio::null()?;
     let child = Spawn {
         executor,
         name: EXECUTOR,

@@ -20,7 +20,7 @@ use crate::Doing;
 
 /// What every container may do, as runc has it (`specconv.AllowedDevices`): make
 /// any node, and use those devices that do no harm.
-const ALWAYS: [Rule; 10] = [
+pub(super) const ALWAYS: [Rule; 10] = [
     Rule::allow(Kind::Char, None, None, Access::MAKE),
     Rule::allow(Kind::Block, None, None, Access::MAKE),
     device(1, Some(3)), // null

@@ -1,6 +1,8 @@
 //! Rules on devices as a program for the kernel's virtual machine
 //! (`bpf-docs/standardization/instruction-set.rst`).
 
+use std::fmt;
+
 /// What is done to a device, one bit each (`linux/bpf.h`, `BPF_DEVCG_ACC_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access(i32);
@@ -60,6 +62,28 @@ pub struct Rule {
     pub minor: Option<i32>,
     /// What.
     pub access: Access,
+}
+
+/// As `devices.allow` and `devices.deny` of v1 have it.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Any => 'a',
+            Kind::Block => 'b',
+            Kind::Char => 'c',
+        };
+        let number = |number: Option<i32>| number.map_or("*".to_owned(), |it| it.to_string());
+        write!(f, "{kind} {}:{} ", number(self.major), number(self.minor))?;
+        let letters = [
+            (Access::READ, 'r'),
+            (Access::WRITE, 'w'),
+            (Access::MAKE, 'm'),
+        ];
+        letters
+            .into_iter()
+            .filter(|(one, _)| self.access.0 & one.0 != 0)
+            .try_for_each(|(_, letter)| write!(f, "{letter}"))
+    }
 }
 
 impl Rule {

@@ -2,11 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatVfsMountFlags, StatxAttributes, StatxFlags};
-use rustix::io::FdFlags;
 use rustix::thread::UnshareFlags;
 use trireme_core::plan::mounts::{Attributes, attr};
 use trireme_core::plan::{Mount, MountKind};
@@ -14,9 +13,8 @@ use trireme_core::plan::{Mount, MountKind};
 use super::devices;
 use super::order::{DEV, Origin, Part, TreeOrder, below};
 use crate::init::{self, mounting, rootfs};
-use crate::link::Link;
-use crate::native::FromHelper;
-use crate::process::{LINK_FD, PLAN_FD, SUBJECT_FD};
+use crate::native::{self, FromHelper};
+use crate::process::SUBJECT_FD;
 use crate::{Doing, SysError, cgroup, sys};
 
 /// What every mount of a guest has.
@@ -40,15 +38,8 @@ enum TreeError {
 ///
 /// When the server is gone.
 pub fn main() -> io::Result<()> {
-    // SAFETY: the server hands these descriptors over by their numbers;
-    // nothing else in this process knows of them.
-    let [link, order, first] =
-        [LINK_FD, PLAN_FD, SUBJECT_FD].map(|fd: RawFd| unsafe { OwnedFd::from_raw_fd(fd) });
-    for fd in [&link, &order, &first] {
-        rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC)?;
-    }
-    let link = Link::from(link);
-    match make(File::from(order), first) {
+    let (link, order, first) = native::given()?;
+    match make(order, first) {
         Ok(namespace) => {
             let pid = rustix::process::getpid().as_raw_pid();
             link.send(&FromHelper::Ready { pid }, Some(namespace.as_fd()))
