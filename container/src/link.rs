@@ -56,6 +56,8 @@ pub enum FromInit {
 /// What the server tells init.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToInit {
+    /// The container's cgroup is there, with its limits.
+    Cgroup,
     /// The hooks that had to run first have run.
     Proceed,
     /// The program was found elsewhere; its code follows.
@@ -108,6 +110,11 @@ pub struct InitOrder {
     pub plan: trireme_core::plan::Plan,
     /// The files by which init joins its cgroups.
     pub cgroup: Vec<std::path::PathBuf>,
+    /// Whether that is still being made: init then waits to be told.
+    pub cgroup_later: bool,
+    /// Whether the container's network namespace has been made: it comes along as the
+    /// [subject](crate::process::SUBJECT_FD).
+    pub network: bool,
     /// Whether hooks have to run once the container's tree is built: init then
     /// waits to be told.
     pub hooks: bool,
@@ -208,7 +215,10 @@ impl Link {
     ///
     /// As [`Link::receive`].
     pub(crate) fn receive_all<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-        let mut bytes = vec![0; MAX_MESSAGE];
+        let Some(length) = self.length()? else {
+            return Ok(None);
+        };
+        let mut bytes = vec![0; length.min(MAX_MESSAGE)];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let received = loop {
@@ -219,8 +229,6 @@ impl Link {
                 RecvFlags::CMSG_CLOEXEC,
             );
             match result {
-                // The other side ended with something of ours unread. That is said
-                // once; what it had to say before is still to come.
                 Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
                 other => break other?,
             }
@@ -230,9 +238,6 @@ impl Link {
             _ => None,
         });
         let fds = fds.flatten().collect();
-        if received.bytes == 0 {
-            return Ok(None);
-        }
         if received.flags.contains(ReturnFlags::TRUNC) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -243,6 +248,20 @@ impl Link {
             serde_json::from_slice(&bytes[..received.bytes])?,
             fds,
         )))
+    }
+
+    /// Waits for a message and returns its length; `None` when the other side is gone. A
+    /// buffer for the largest would cost every copy of a zygote its own pages.
+    fn length(&self) -> io::Result<Option<usize>> {
+        let flags = RecvFlags::PEEK | RecvFlags::TRUNC;
+        loop {
+            // The other side may have ended with something of ours unread. That is said
+            // once; what it had to say before is still to come.
+            match rustix::net::recv(&self.0, &mut [0; 0][..], flags) {
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
+                other => return Ok(Some(other?.1).filter(|length| *length > 0)),
+            }
+        }
     }
 
     /// Makes [`Link::receive`] return instead of wait.

@@ -22,7 +22,8 @@ pub const LINK_FD: RawFd = 3;
 /// The descriptor of the plan or order in a spawned process.
 pub const PLAN_FD: RawFd = 4;
 /// The descriptor of what a spawned process works on: in a compiler the
-/// program, in a process that is executed beside an init that init.
+/// program, in an init the network namespace to join if there is one already, in a
+/// process that is executed beside an init that init.
 pub const SUBJECT_FD: RawFd = 5;
 
 /// How many descriptors a spawned process may be given.
@@ -293,8 +294,8 @@ fn enter_pid_namespace(namespace: BorrowedFd<'_>) -> Result<(), SysError> {
     result.doing(|| "enter the pid namespace".into())
 }
 
-/// Puts descriptors where a spawned process looks for them (-1 stands for none),
-/// and gives it a session and signals of its own.
+/// Puts descriptors where a spawned process looks for them (-1 stands for none, and for
+/// nothing open there), and gives it a session and signals of its own.
 ///
 /// # Safety
 ///
@@ -314,6 +315,8 @@ pub(crate) unsafe fn settle(descriptors: &[RawFd; DESCRIPTORS], terminal: bool) 
         for (to, copy) in above.iter().enumerate() {
             if *copy >= 0 {
                 libc::dup2(*copy, to as RawFd);
+            } else {
+                libc::close(to as RawFd);
             }
         }
         libc::setsid();

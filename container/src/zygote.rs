@@ -3,26 +3,20 @@
 //! A zygote is `trireme-executor zygote`, a child of a server that has many
 //! containers of one engine. It holds that engine with its settings, and nothing
 //! else: one thread, no module, no specification, no WASI context, no random
-//! number that a guest will see. On the server's word ([`Spawn::fork`]) it makes a copy of
+//! number that a guest will see. On the server's word ([`Spawn::ask`]) it makes a copy of
 //! itself ([`serve`]), a child of the server's like one that was spawned, in the
 //! same namespaces and with the same descriptors. What the copy then does is what
 //! `trireme-executor init` or `exec` does.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags};
-use rustix::net::sockopt::{self, Timeout};
 use serde::{Deserialize, Serialize};
 
 use crate::link::Link;
 use crate::process::{self, Child, Cradle, DESCRIPTORS, Spawn};
 use crate::sys::{self, Cloned, Parent};
 use crate::{Doing, SysError};
-
-/// How long a zygote may take for a copy. The kernel makes one in a millisecond.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a copy becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,67 +81,38 @@ pub enum ForkError {
     Lost(io::Error),
 }
 
-/// The two ends of a zygote's link: the server's, which waits a while at most, and
-/// the zygote's.
+/// What a link gives: a message with its descriptor, or nothing at its end.
+type Received = io::Result<Option<(FromZygote, Option<OwnedFd>)>>;
+
+/// What a zygote has answered to [`Spawn::ask`].
 ///
 /// # Errors
 ///
-/// When the kernel has no socket to give.
-pub fn link() -> io::Result<(Link, Link)> {
-    let (here, there) = Link::pair()?;
-    sockopt::set_socket_timeout(&here, Timeout::Recv, Some(PATIENCE))?;
-    sockopt::set_socket_timeout(&here, Timeout::Send, Some(PATIENCE))?;
-    Ok((here, there))
-}
-
-/// What a zygote has said by now; `None` if it has not said anything.
-///
-/// # Errors
-///
-/// `BrokenPipe` when it is gone.
-pub fn word(link: &Link) -> io::Result<Option<FromZygote>> {
-    match has_spoken(link)? {
-        true => answer(link).map(|(said, _)| Some(said)),
-        false => Ok(None),
+/// [`ForkError::Refused`] is the kernel's word; after [`ForkError::Lost`] the zygote is of no
+/// more use.
+pub fn copy_of(answer: Received) -> Result<Child, ForkError> {
+    let ended = || io::Error::new(io::ErrorKind::BrokenPipe, "it has ended");
+    let answer = answer.and_then(|answer| answer.ok_or_else(ended));
+    match answer.map_err(ForkError::Lost)? {
+        (FromZygote::Born { pid }, Some(pidfd)) => Ok(Child { pid, pidfd }),
+        (FromZygote::Refused { what, errno }, _) => Err(ForkError::Refused(SysError {
+            what,
+            source: io::Error::from_raw_os_error(errno),
+        })),
+        (other, _) => Err(ForkError::Lost(io::Error::other(format!(
+            "an unexpected answer: {other:?}"
+        )))),
     }
-}
-
-/// Whether there is something to read, be it that the other side is gone.
-fn has_spoken(link: &Link) -> io::Result<bool> {
-    let mut waited = [PollFd::new(link, PollFlags::IN)];
-    match rustix::event::poll(&mut waited, Some(&rustix::event::Timespec::default())) {
-        Ok(count) => Ok(count > 0),
-        Err(rustix::io::Errno::INTR) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The copy that a zygote has answered with too late, if it has: that of an order which
-/// ended as [`ForkError::Lost`].
-pub fn late_copy(link: &Link) -> Option<Child> {
-    if !has_spoken(link).unwrap_or(false) {
-        return None;
-    }
-    match answer(link) {
-        Ok((FromZygote::Born { pid }, Some(pidfd))) => Some(Child { pid, pidfd }),
-        _ => None,
-    }
-}
-
-fn answer(link: &Link) -> io::Result<(FromZygote, Option<OwnedFd>)> {
-    link.receive()?
-        .ok_or_else(|| io::Error::new(io::ErrorKind::BrokenPipe, "it has ended"))
 }
 
 impl Spawn<'_> {
-    /// Has a zygote make the process. It dies when the thread does that spawned the
-    /// zygote.
+    /// Asks a zygote to make the process; [`copy_of`] reads its answer. The process dies when
+    /// the thread does that spawned the zygote.
     ///
     /// # Errors
     ///
-    /// [`ForkError::Refused`] is the kernel's word. After the other two, the zygote is of
-    /// no more use.
-    pub fn fork(&self, zygote: &Link, role: Role) -> Result<Child, ForkError> {
+    /// When the zygote is gone, which has made no copy then.
+    pub fn ask(&self, zygote: &Link, role: Role) -> Result<(), ForkError> {
         let order = ForkOrder {
             role,
             terminal: self.terminal,
@@ -165,17 +130,7 @@ impl Spawn<'_> {
             .collect();
         zygote
             .send_all(&order, &descriptors)
-            .map_err(ForkError::Gone)?;
-        match answer(zygote).map_err(ForkError::Lost)? {
-            (FromZygote::Born { pid }, Some(pidfd)) => Ok(Child { pid, pidfd }),
-            (FromZygote::Refused { what, errno }, _) => Err(ForkError::Refused(SysError {
-                what,
-                source: io::Error::from_raw_os_error(errno),
-            })),
-            (other, _) => Err(ForkError::Lost(io::Error::other(format!(
-                "an unexpected answer: {other:?}"
-            )))),
-        }
+            .map_err(ForkError::Gone)
     }
 }
 
@@ -294,7 +249,7 @@ mod tests {
         with_subject: bool,
         zygote: impl FnOnce(Link, ForkOrder, Vec<OwnedFd>) + Send + 'static,
     ) -> Result<Child, ForkError> {
-        let (here, there) = link().unwrap();
+        let (here, there) = Link::pair().unwrap();
         let at_work = thread::spawn(move || {
             let (order, descriptors) = there.receive_all().unwrap().unwrap();
             zygote(there, order, descriptors);
@@ -319,7 +274,8 @@ mod tests {
             pid_namespace: None,
             cgroup: with_subject.then(|| null.as_fd()),
         };
-        spawn.fork(zygote, Role::Init)
+        spawn.ask(zygote, Role::Init)?;
+        copy_of(zygote.receive())
     }
 
     #[test]
@@ -345,21 +301,6 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_comes_too_late_is_found() {
-        let (here, there) = link().unwrap();
-        assert!(late_copy(&here).is_none());
-        let pid = rustix::process::getpid();
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap();
-        let pid = pid.as_raw_pid();
-        there
-            .send(&FromZygote::Born { pid }, Some(pidfd.as_fd()))
-            .unwrap();
-        drop(there);
-        assert_eq!(late_copy(&here).unwrap().pid, pid);
-        assert!(late_copy(&here).is_none());
-    }
-
-    #[test]
     fn the_kernels_refusal_is_told_as_its_own() {
         let refused = fork(false, |link, order, descriptors| {
             let given = Given::new(&order, &descriptors).unwrap();
@@ -382,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_zygote_that_was_dead_has_made_no_copy() {
-        let (here, there) = link().unwrap();
+        let (here, there) = Link::pair().unwrap();
         drop(there);
         let gone = ask(&here, false);
         assert!(matches!(gone, Err(ForkError::Gone(_))), "{gone:?}");
@@ -396,15 +337,5 @@ mod tests {
             drop(link);
         });
         assert!(refused.is_err());
-    }
-
-    #[test]
-    fn a_zygote_that_has_said_nothing_is_not_waited_for() {
-        let (here, there) = link().unwrap();
-        assert_eq!(word(&here).unwrap(), None);
-        there.send(&FromZygote::Ready, None).unwrap();
-        assert_eq!(word(&here).unwrap(), Some(FromZygote::Ready));
-        drop(there);
-        assert!(word(&here).is_err());
     }
 }

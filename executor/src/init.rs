@@ -12,7 +12,7 @@ use trireme_container::init::{
     self as container, InitError, credentials, namespaces, program, rootfs, signals,
 };
 use trireme_container::link::{FromInit, InitOrder, Link, ToInit};
-use trireme_container::process::{LINK_FD, PLAN_FD};
+use trireme_container::process::{LINK_FD, PLAN_FD, SUBJECT_FD};
 use trireme_container::{cgroup, crash};
 use trireme_core::message;
 use trireme_core::plan::Plan;
@@ -101,19 +101,28 @@ pub fn main(prepare: Prepare, source: EngineSource) -> Result<u8> {
 
 /// Sets the container up.
 pub fn prepare(link: &Link, order: File, source: EngineSource) -> Result<Prepared> {
-    container::harden(PLAN_FD)?;
+    container::harden(SUBJECT_FD)?;
     crash::keep();
     let InitOrder {
         mut plan,
         cgroup,
+        cgroup_later,
+        network,
         hooks,
         look,
     } = read(order)?;
+    // SAFETY: the server hands this descriptor over by its number, and says so; nothing else
+    // in this process knows of it.
+    let network = network.then(|| unsafe { OwnedFd::from_raw_fd(SUBJECT_FD) });
     if let Some(adjustment) = plan.oom_score_adj {
         container::adjust_oom_score(adjustment)?;
     }
+    if cgroup_later {
+        expect(link, &ToInit::Cgroup)?;
+    }
     cgroup::join(&cgroup)?;
-    namespaces::enter(&plan)?;
+    namespaces::enter(&plan, network.as_ref().map(AsFd::as_fd))?;
+    drop(network);
     let tree = rootfs::Tree::build(&plan)?;
     crash::step("after_mount");
     if look {
@@ -160,9 +169,10 @@ pub fn load(
     kind: Kind,
     home: String,
 ) -> Result<Prepared> {
-    let code = expect(link, &ToInit::Code)?.context("the server sent no code")?;
+    // While the server is still looking.
     credentials::drop_all(&plan)?;
     let guest = guest_of(&plan, home)?;
+    let code = expect(link, &ToInit::Code)?.context("the server sent no code")?;
     // SAFETY: the code comes from the server's cache or from its compiler of
     // this very build and settings, and nobody else can write to it.
     let program = unsafe { engine.load(File::from(code), kind, plan.entry.function.as_deref()) }

@@ -138,6 +138,12 @@ impl Cgroup {
         self.scope.is_some()
     }
 
+    /// Whether it may be made while its first process is, which then joins it by itself. On
+    /// v2 processes are born in it, and systemd makes none without a process.
+    pub fn may_follow(&self) -> bool {
+        self.version == Version::V1 && self.scope.is_none()
+    }
+
     /// Its path below the mount points.
     pub fn path(&self) -> PathBuf {
         let folder = self.folders.first().and_then(|folder| {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -11,13 +12,14 @@ use trireme_core::plan::{NamespaceKind, Plan, sysctl_namespace};
 use crate::{Doing, SysError, sys};
 
 /// Joins the namespaces that exist and sets up the ones that are new. Run
-/// after init is in its cgroup, so that a new cgroup namespace is rooted there.
+/// after init is in its cgroup, so that a new cgroup namespace is rooted there. A new network
+/// namespace may come from [`new_network`].
 ///
 /// # Errors
 ///
 /// When a namespace is gone, the kernel refuses a name or parameter, or one
 /// would change a namespace of the host that the path leads to.
-pub fn enter(plan: &Plan) -> Result<(), SysError> {
+pub fn enter(plan: &Plan, network: Option<BorrowedFd<'_>>) -> Result<(), SysError> {
     let mut of_host = Vec::new();
     for (kind, path) in plan.namespaces.joined() {
         // The server has had init born in the pid namespace to join.
@@ -35,8 +37,11 @@ pub fn enter(plan: &Plan) -> Result<(), SysError> {
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWCGROUP) }
             .doing(|| "make a cgroup namespace".into())?;
     }
-    if plan.namespaces.is_new(NamespaceKind::Network) {
-        sys::interface_up(c"lo").doing(|| "bring the loopback interface up".into())?;
+    if let Some(network) = network {
+        rustix::thread::move_into_link_name_space(network, Some(LinkNameSpaceType::Network))
+            .doing(|| "join the new network namespace".into())?;
+    } else if plan.namespaces.is_new(NamespaceKind::Network) {
+        loopback_up()?;
     }
     if let Some(name) = &plan.hostname {
         rustix::system::sethostname(name.as_bytes())
@@ -51,6 +56,25 @@ pub fn enter(plan: &Plan) -> Result<(), SysError> {
         fs::write(&path, value).doing(|| format!("set kernel parameter {name}"))?;
     }
     Ok(())
+}
+
+fn loopback_up() -> Result<(), SysError> {
+    sys::interface_up(c"lo").doing(|| "bring the loopback interface up".into())
+}
+
+/// Makes a network namespace for a container to come, with its loopback interface up. The
+/// calling thread stays in it, so that it is one to end.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn new_network() -> Result<OwnedFd, SysError> {
+    // SAFETY: a network namespace is no part of what threads share.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
+        .doing(|| "make a network namespace".into())?;
+    loopback_up()?;
+    let file = File::open("/proc/thread-self/ns/net").doing(|| "open a new namespace".into())?;
+    Ok(file.into())
 }
 
 /// Refuses what would be set in a namespace that turned out to be the host's.

@@ -21,6 +21,7 @@ use super::events::Events;
 use super::exec::{Exec, not_there};
 use super::hooks::Hooks;
 use super::log::TaskLog;
+use super::mounts::Mounts;
 use super::native::{kill_all, signal_all};
 use super::oom::Oom;
 use super::process::{Process, lock};
@@ -54,6 +55,8 @@ pub struct Container {
     pub cgroup: Cgroup,
     /// The cgroup of its compilers, for one of them at a time.
     pub(super) compiler: tokio::sync::Mutex<Cgroup>,
+    /// What is mounted for it.
+    pub(super) mounts: Mounts,
     /// What its root file system was mounted from.
     pub(super) rootfs: Vec<Mount>,
     /// Its first process.
@@ -274,6 +277,7 @@ impl Container {
         let exit = self.init.wait().await;
         self.init.output_moved().await;
         remove_cgroup(&self.cgroup, &self.log).await;
+        self.mounts.gone().await;
         for exec in std::mem::take(&mut *lock(&self.execs)).values() {
             exec.never_ran();
         }
@@ -302,6 +306,9 @@ impl Container {
             pid: self.pid(),
             exit,
         });
+        // Whoever waits for the end is to know of it first.
+        events.drained(PATIENCE).await;
+        self.mounts.let_go();
     }
 }
 

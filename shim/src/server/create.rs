@@ -1,17 +1,19 @@
 //! Making a container: everything between a Create request and its answer.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use tokio::io::unix::AsyncFd;
 use trireme_container::cgroup::{Cgroup, Layout};
 use trireme_container::crash;
-use trireme_container::process::{ProcessId, new_namespaces};
+use trireme_container::link::{Link, ToInit};
+use trireme_container::process::{Child, ProcessId, new_namespaces};
 use trireme_container::state::{self, Record, StateDir};
 use trireme_container::zygote::Role;
-use trireme_core::config::Network;
+use trireme_core::config::{Network, ServerMode};
 use trireme_core::plan::{Input, Mount, NamespaceKind, Plan, PlanError, Planned};
 use trireme_core::spec::{self, oci};
 
@@ -22,12 +24,14 @@ use super::error::ServiceError;
 use super::hooks::Hooks;
 use super::log::TaskLog;
 use super::logger::{Logger, Whose};
+use super::mounts::Mounts;
 use super::native::{Launch, Launched};
+use super::networks::Networks;
 use super::oom::Oom;
 use super::process::{Process, reap};
 use super::sandbox::Sandboxes;
 use super::scope::Holder;
-use super::spawn::{Birth, Born, Newborn};
+use super::spawn::{Birth, Born, Newborn, say};
 use super::streams::{GuestStreams, StreamNames};
 use super::tree::Tree;
 use super::zygote::Zygote;
@@ -42,6 +46,8 @@ pub struct Maker {
     pub executor: PathBuf,
     /// What waits to become guests.
     pub(super) zygote: Zygote,
+    /// The network namespace of the next one.
+    pub(super) networks: Networks,
     /// The program that this server runs.
     pub shim: PathBuf,
     /// The host's cgroup hierarchies.
@@ -208,6 +214,9 @@ impl Maker {
         site: &Site,
         abandoned: &Abandoned,
     ) -> Result<Made, ServiceError> {
+        if site.cgroup().may_follow() {
+            return self.build_in(spec, sketch, request, site, abandoned).await;
+        }
         let holder = self.limit(spec, site).await?;
         let made = self.build_in(spec, sketch, request, site, abandoned).await;
         if let Some(holder) = holder {
@@ -216,7 +225,7 @@ impl Maker {
         made
     }
 
-    /// Makes the container in its cgroup.
+    /// Makes the container in its cgroup, and that where it may follow.
     async fn build_in(
         &self,
         spec: &oci::Spec,
@@ -234,17 +243,24 @@ impl Maker {
         let streams = GuestStreams::open(&names(request), plan.terminal, &whose).await?;
         let hooks = Hooks::of(&site.record);
         let pid_namespace = pid_namespace(plan)?;
+        let mut new_namespaces = new_namespaces(&plan.namespaces);
+        let network = self.network(plan);
+        if network.is_some() {
+            new_namespaces &= !NamespaceKind::Network.flag();
+        }
         let waits = hooks.before_start() && sketch.refusal.is_none();
         let birth = Birth {
             role: Role::Init,
             cgroup: site.cgroup(),
-            new_namespaces: new_namespaces(&plan.namespaces),
+            cgroup_later: site.cgroup().may_follow(),
+            new_namespaces,
             pid_namespace: pid_namespace.as_ref().map(AsFd::as_fd),
             init: None,
+            network: network.as_ref().map(AsFd::as_fd),
             hooks: waits,
             look: sketch.refusal.is_some(),
         };
-        let (child, link) = self.spawn(plan, &streams, &birth, &site.log).await?;
+        let (child, link) = self.bear(spec, plan, &streams, &birth, site).await?;
         crash::step("after_clone");
         let mut record = site.record.clone();
         record.processes.extend(ProcessId::of(child.pid).ok());
@@ -307,6 +323,45 @@ impl Maker {
         }
     }
 
+    /// A network namespace that was made ahead, if the plan asks for a new one. Another is
+    /// made for the next.
+    fn network(&self, plan: &Plan) -> Option<OwnedFd> {
+        if self.order.mode != ServerMode::PerNode || !plan.namespaces.is_new(NamespaceKind::Network)
+        {
+            return None;
+        }
+        self.networks.restock();
+        self.networks.take()
+    }
+
+    /// Spawns the container's process, and makes its cgroup at the same time where that may
+    /// follow.
+    async fn bear(
+        &self,
+        spec: &oci::Spec,
+        plan: &Plan,
+        streams: &GuestStreams,
+        birth: &Birth<'_>,
+        site: &Site,
+    ) -> Result<(Child, AsyncFd<Link>), ServiceError> {
+        let spawned = self.spawn(plan, streams, birth, &site.log);
+        if !birth.cgroup_later {
+            return spawned.await;
+        }
+        // In this order: a zygote is asked before this thread makes the cgroup.
+        let (spawned, limited) = tokio::join!(biased; spawned, async {
+            Self::set_limits(site, resources(spec), None)
+        });
+        let (child, link) = spawned?;
+        match limited.and_then(|()| say(&link, &ToInit::Cgroup, None)) {
+            Ok(()) => Ok((child, link)),
+            Err(error) => {
+                let _ = reap(&child).await;
+                Err(error)
+            }
+        }
+    }
+
     fn linux<'a>(
         &self,
         spec: &'a oci::Spec,
@@ -327,10 +382,7 @@ impl Maker {
 
     /// Makes the container's cgroup.
     async fn limit(&self, spec: &oci::Spec, site: &Site) -> Result<Option<Holder>, ServiceError> {
-        let resources = spec
-            .linux()
-            .as_ref()
-            .and_then(|linux| linux.resources().as_ref());
+        let resources = resources(spec);
         let holder = Holder::enter(self, site.cgroup(), resources).await?;
         let limited = Self::set_limits(site, resources, holder.as_ref().map(Holder::pid));
         match (limited, holder) {
@@ -403,6 +455,10 @@ impl Site {
     }
 }
 
+fn resources(spec: &oci::Spec) -> Option<&oci::LinuxResources> {
+    spec.linux().as_ref()?.resources().as_ref()
+}
+
 /// What of the specification a guest is not given.
 #[derive(Default)]
 struct Notices {
@@ -443,6 +499,7 @@ impl Made {
             link,
             streams,
         } = self.launched;
+        let mounts = Mounts::of(child.pid, &log);
         init.spawned(child, link, streams);
         Container {
             id: request.id.clone(),
@@ -450,6 +507,7 @@ impl Made {
             bundle: record.bundle,
             cgroup,
             compiler: tokio::sync::Mutex::new(compiler),
+            mounts,
             rootfs: self.rootfs,
             init: Arc::new(init),
             launcher,

@@ -249,6 +249,8 @@ impl Maker {
         let birth = Birth {
             role: Role::Exec,
             cgroup: &container.cgroup,
+            cgroup_later: false,
+            network: None,
             new_namespaces: 0,
             pid_namespace: Some(init.as_fd()),
             init: Some(init.as_fd()),

@@ -18,6 +18,7 @@ use super::container::Container;
 use super::create::Maker;
 use super::error::ServiceError;
 use super::events::Events;
+use super::networks::Networks;
 use super::process::{Process, lock};
 use super::sandbox::{self, Sandboxes};
 use super::tasks::deleted;
@@ -60,6 +61,7 @@ impl Service {
                 layout: Layout::detect()?,
                 code: CodeStore::new(order.clone(), executor.clone()),
                 zygote: Zygote::of(&order, &executor),
+                networks: Networks::default(),
                 executor,
                 shim: pinned(shim)?,
                 sandboxes: Sandboxes::default(),

@@ -29,12 +29,16 @@ pub(super) struct Birth<'a> {
     pub role: Role,
     /// The container's cgroup.
     pub cgroup: &'a Cgroup,
+    /// Whether that is made meanwhile; the process is then told when it is there.
+    pub cgroup_later: bool,
     /// Flags of `clone(2)`.
     pub new_namespaces: i32,
     /// A pid namespace to be born in, or a process whose it is.
     pub pid_namespace: Option<BorrowedFd<'a>>,
     /// The init to join.
     pub init: Option<BorrowedFd<'a>>,
+    /// The network namespace of an init that has been made for it.
+    pub network: Option<BorrowedFd<'a>>,
     /// Whether it has to wait for hooks.
     pub hooks: bool,
     /// Whether it is only to tell a Linux program from a guest.
@@ -79,6 +83,8 @@ impl Maker {
         let order = InitOrder {
             plan: plan.clone(),
             cgroup: birth.cgroup.join_files(),
+            cgroup_later: birth.cgroup_later,
+            network: birth.network.is_some(),
             hooks: birth.hooks,
             look: birth.look,
         };
@@ -96,7 +102,7 @@ impl Maker {
             terminal: streams.is_terminal(),
             link: there.as_fd(),
             plan: order.as_fd(),
-            subject: birth.init,
+            subject: birth.init.or(birth.network),
             new_namespaces: birth.new_namespaces,
             pid_namespace: birth.pid_namespace,
             cgroup: cgroup.as_ref().map(AsFd::as_fd),

@@ -4,10 +4,13 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 use trireme_container::link::Link;
 use trireme_container::process::{Child, EXECUTOR, Spawn, kill_now};
 use trireme_container::stdio;
@@ -17,12 +20,15 @@ use trireme_core::memory_file;
 
 use super::error::ServiceError;
 use super::log::TaskLog;
-use super::process::{lock, reap};
+use super::process::{ended, reap, receive};
 use super::ready;
 use crate::order::Order;
 
-/// How long a zygote may take to set its engine up.
+/// How long a zygote may take to set its engine up, or to make a copy. The kernel makes one
+/// in a millisecond.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long guests are spawned after a zygote that said nothing, before another is tried.
+const REST: Duration = Duration::from_secs(10);
 
 /// A zygote, or what became of it.
 pub(super) struct Zygote(Mutex<State>);
@@ -30,6 +36,8 @@ pub(super) struct Zygote(Mutex<State>);
 enum State {
     /// None is wanted, or none can be.
     None,
+    /// There is none before this time.
+    Resting(Instant),
     /// It sets its engine up.
     Warming(Running),
     /// It makes copies.
@@ -37,23 +45,20 @@ enum State {
 }
 
 struct Running {
-    child: Child,
-    link: Link,
+    child: Arc<Child>,
+    link: AsyncFd<Link>,
+    /// Reaps it, whenever it ends.
+    end: JoinHandle<()>,
 }
 
 impl Zygote {
     /// The zygote of a server with this order; none for a server of one pod, whose
     /// few guests would not make up for it.
     pub(super) fn of(order: &Order, executor: &Path) -> Self {
-        let state = match order.mode {
+        Zygote(Mutex::new(match order.mode {
             ServerMode::PerPod => State::None,
-            // A guest does not need one; why there is none, it is told then.
-            ServerMode::PerNode => match start(order, executor) {
-                Ok(running) => State::Warming(running),
-                Err(_) => State::None,
-            },
-        };
-        Zygote(Mutex::new(state))
+            ServerMode::PerNode => State::begin(order, executor),
+        }))
     }
 
     /// Makes a process by a copy, or by spawning where there is no zygote.
@@ -68,22 +73,34 @@ impl Zygote {
         order: &Order,
         log: &TaskLog,
     ) -> Result<Child, ServiceError> {
-        self.warmed(log).await;
-        let mut state = lock(&self.0);
-        let State::Ready(running) = &*state else {
-            return Ok(spawn.spawn()?);
+        let mut state = self.0.lock().await;
+        if matches!(*state, State::Resting(until) if until <= Instant::now()) {
+            *state = State::begin(order, spawn.executor);
+        }
+        state.warm(log).await;
+        // It is gone if nobody waits for its answer any more: that would be another's.
+        let running = match std::mem::replace(&mut *state, State::None) {
+            State::Ready(running) => running,
+            other => {
+                *state = other;
+                return Ok(spawn.spawn()?);
+            }
         };
-        let error = match spawn.fork(&running.link, role) {
-            Ok(child) => return Ok(child),
-            Err(ForkError::Refused(error)) => return Err(error.into()),
+        let error = match running.copy(spawn, role).await {
+            Ok(child) => {
+                *state = State::Ready(running);
+                return Ok(child);
+            }
+            Err(ForkError::Refused(error)) => {
+                *state = State::Ready(running);
+                return Err(error.into());
+            }
             Err(error) => error,
         };
         log.warn(&format!("the zygote is started anew: {error}"));
-        let next = start(order, spawn.executor).map_or(State::None, State::Warming);
-        if let State::Ready(lost) = std::mem::replace(&mut *state, next) {
-            give_up(lost);
-        }
+        *state = State::begin(order, spawn.executor);
         drop(state);
+        running.give_up();
         match error {
             ForkError::Gone(_) => Ok(spawn.spawn()?),
             // A copy of it may be there, and would take part in all that is said to another.
@@ -94,54 +111,81 @@ impl Zygote {
         }
     }
 
-    /// Waits until it has its engine, or until it is certain that it will not: to set up
-    /// another for one guest would take as long.
-    async fn warmed(&self, log: &TaskLog) {
-        loop {
-            let (pid, link) = match &*lock(&self.0) {
-                State::Warming(running) => {
-                    (running.child.pid, running.link.as_fd().try_clone_to_owned())
-                }
-                _ => return,
-            };
-            if let Ok(link) = link.and_then(|link| ready::to(link, Interest::READABLE)) {
-                let _ = tokio::time::timeout(PATIENCE, link.readable()).await;
-            }
-            let mut state = lock(&self.0);
-            *state = match std::mem::replace(&mut *state, State::None) {
-                // Another may have been started meanwhile.
-                State::Warming(running) if running.child.pid == pid => warm(running, log),
-                other => other,
-            };
-        }
-    }
-
     /// Ends it.
     pub(super) async fn end(&self) {
-        let state = std::mem::replace(&mut *lock(&self.0), State::None);
+        let state = std::mem::replace(&mut *self.0.lock().await, State::None);
         if let State::Warming(running) | State::Ready(running) = state {
-            let _ = reap(&running.child).await;
+            kill_now(running.child.pidfd.as_fd());
+            let _ = running.end.await;
         }
     }
 }
 
-/// What has become of a zygote by the time that it should have its engine.
-fn warm(running: Running, log: &TaskLog) -> State {
-    let why = match zygote::word(&running.link) {
-        Ok(Some(FromZygote::Ready)) => return State::Ready(running),
-        Ok(Some(FromZygote::Failed { message })) => message,
-        Ok(Some(other)) => format!("an unexpected word: {other:?}"),
-        Ok(None) => format!("its engine is not there after {PATIENCE:?}"),
-        Err(error) => error.to_string(),
-    };
-    log.warn(&format!("guests are spawned, as there is no zygote: {why}"));
-    give_up(running);
-    State::None
+impl State {
+    /// A new zygote. A guest does not need one; why there is none, it is told then.
+    fn begin(order: &Order, executor: &Path) -> Self {
+        start(order, executor).map_or(State::rest(), State::Warming)
+    }
+
+    fn rest() -> Self {
+        State::Resting(Instant::now() + REST)
+    }
+
+    /// Waits until a new one has its engine, or until it is certain that it will not: to set
+    /// up another for one guest would take as long.
+    async fn warm(&mut self, log: &TaskLog) {
+        let running = match std::mem::replace(self, State::None) {
+            State::Warming(running) => running,
+            other => {
+                *self = other;
+                return;
+            }
+        };
+        let said = timeout(PATIENCE, receive::<FromZygote>(&running.link)).await;
+        let why = match said {
+            Ok(Ok(Some((FromZygote::Ready, _)))) => {
+                *self = State::Ready(running);
+                return;
+            }
+            // Another would say the same.
+            Ok(Ok(Some((FromZygote::Failed { message }, _)))) => message,
+            other => {
+                *self = State::rest();
+                match other {
+                    Ok(Ok(Some((word, _)))) => format!("an unexpected word: {word:?}"),
+                    Ok(Ok(None)) => "it has ended".to_owned(),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => format!("its engine is not there after {PATIENCE:?}"),
+                }
+            }
+        };
+        log.warn(&format!("guests are spawned, as there is no zygote: {why}"));
+        running.give_up();
+    }
+}
+
+impl Running {
+    async fn copy(&self, spawn: &Spawn<'_>, role: Role) -> Result<Child, ForkError> {
+        spawn.ask(self.link.get_ref(), role)?;
+        let answer = timeout(PATIENCE, receive(&self.link)).await;
+        zygote::copy_of(answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
+    }
+
+    /// Ends a zygote that is of no use, with the copy that it may have made too late.
+    fn give_up(self) {
+        kill_now(self.child.pidfd.as_fd());
+        tokio::spawn(async move {
+            let _ = self.end.await;
+            if let Ok(copy) = zygote::copy_of(self.link.get_ref().receive()) {
+                let _ = reap(&copy).await;
+            }
+        });
+    }
 }
 
 fn start(order: &Order, executor: &Path) -> io::Result<Running> {
     let choice = memory_file::sealed_json("engine", &order.engine)?;
-    let (here, there) = zygote::link()?;
+    let (here, there) = ready::link()?;
     let null = stdio::null()?;
     let child = Spawn {
         executor,
@@ -158,17 +202,14 @@ fn start(order: &Order, executor: &Path) -> io::Result<Running> {
     }
     .spawn()
     .map_err(|error| error.source)?;
-    Ok(Running { child, link: here })
-}
-
-/// Ends a zygote that is of no use, with the copy that it may have made too late, and reaps
-/// both.
-fn give_up(running: Running) {
-    kill_now(running.child.pidfd.as_fd());
-    tokio::spawn(async move {
-        let _ = reap(&running.child).await;
-        if let Some(copy) = zygote::late_copy(&running.link) {
-            let _ = reap(&copy).await;
-        }
+    let child = Arc::new(child);
+    let reaped = child.clone();
+    let end = tokio::spawn(async move {
+        let _ = ended(&reaped).await;
     });
+    Ok(Running {
+        child,
+        link: here,
+        end,
+    })
 }

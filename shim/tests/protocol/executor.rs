@@ -43,9 +43,13 @@ fn run() -> Result<u8> {
     let InitOrder {
         plan,
         cgroup,
+        cgroup_later,
         hooks,
         ..
     } = serde_json::from_reader(order)?;
+    if cgroup_later {
+        link.receive::<ToInit>()?;
+    }
     cgroup::join(&cgroup)?;
     if hooks {
         link.send(&FromInit::Built, None)?;
