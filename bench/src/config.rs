@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_configuration_is_of_a_peer_that_there_is() {
         let config: PeerConfig = "nobody=/dev/null".parse().unwrap();
-        let error = Configs::of(&peer::defaults(), &[config]).err().unwrap();
+        let error = Configs::of(&peer::all(), &[config]).err().unwrap();
         assert!(error.to_string().contains("`nobody`"), "{error}");
         assert!("nobody".parse::<PeerConfig>().is_err());
     }

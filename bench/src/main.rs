@@ -4,9 +4,16 @@
 //! interleaved, ratios are taken within a round, and a run whose halves disagree is not reported.
 
 mod config;
+mod figure;
+mod host;
+mod machine;
+mod page;
 mod peer;
+mod report;
+mod run;
 mod start;
 mod stats;
+mod text;
 
 use std::process::ExitCode;
 
@@ -15,7 +22,8 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(
     name = "bench/run",
-    about = "Benchmarks of Trireme and its peers, side by side"
+    about = "Benchmarks of Trireme and its peers, side by side",
+    max_term_width = 100
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -24,13 +32,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Benchmark {
-    /// How long `ctr run --rm` takes, from its start to its end.
-    Start(start::Options),
+    Start(start::Start),
 }
 
 fn main() -> ExitCode {
-    let Benchmark::Start(options) = Arguments::parse().benchmark;
-    match start::run(&options) {
+    let result = match Arguments::parse().benchmark {
+        Benchmark::Start(start) => run::run(&start),
+    };
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("bench: {error:#}");

@@ -1,0 +1,187 @@
+//! Reports: all that one benchmark measured in one run, and what it ran on.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::figure::{Curve, Figure};
+use crate::machine::{self, Machine, Versions};
+use crate::peer::{LeftOut, Peer};
+
+/// The largest difference between the halves of a run that is still reported.
+pub const STEADY: f64 = 0.10;
+
+/// One benchmark's results.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// The benchmark's name.
+    pub benchmark: String,
+    /// The test host that it ran in.
+    pub host: String,
+    /// Rounds that count.
+    pub rounds: u32,
+    /// Rounds before them.
+    pub warm_up: u32,
+    /// Whether it only showed that the benchmark works: its times are not judged.
+    pub quick: bool,
+    /// The peers, in the order of the rows.
+    pub peers: Vec<Peer>,
+    /// Those that were not there, and why.
+    pub left_out: Vec<LeftOut>,
+    /// What was measured round by round.
+    pub figures: Vec<Figure>,
+    /// What was measured over something else.
+    pub curves: Vec<Curve>,
+    /// What a reader has to know of the whole.
+    pub notes: Vec<String>,
+    /// What it ran on.
+    pub machine: Machine,
+    /// The versions of what it ran, by name; `trireme` is a commit.
+    pub versions: Versions,
+    /// The load averages before it.
+    pub load_before: [f64; 3],
+    /// The load averages behind it.
+    pub load_after: [f64; 3],
+    /// When it began, in seconds since 1970.
+    pub began: u64,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    #[serde(skip)]
+    clock: Option<Instant>,
+}
+
+/// Why there is no report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// The figure's title.
+    pub figure: String,
+    /// The peer.
+    pub peer: String,
+    /// How far the halves are apart, as a share of the smaller.
+    pub drift: f64,
+}
+
+impl Report {
+    /// Begins a report, in the host.
+    ///
+    /// # Errors
+    ///
+    /// When the machine cannot be described.
+    pub fn begin(benchmark: &str) -> Result<Self> {
+        let began = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        Ok(Self {
+            benchmark: benchmark.to_owned(),
+            host: String::new(),
+            rounds: 0,
+            warm_up: 0,
+            quick: false,
+            peers: Vec::new(),
+            left_out: Vec::new(),
+            figures: Vec::new(),
+            curves: Vec::new(),
+            notes: Vec::new(),
+            machine: Machine::read()?,
+            versions: machine::versions(),
+            load_before: machine::load()?,
+            load_after: [0.0; 3],
+            began,
+            seconds: 0.0,
+            clock: Some(Instant::now()),
+        })
+    }
+
+    /// Adds a figure that has all its values.
+    pub fn add(&mut self, mut figure: Figure) {
+        figure.finish();
+        self.figures.push(figure);
+    }
+
+    /// Ends the report, in the host.
+    ///
+    /// # Errors
+    ///
+    /// When the load cannot be read.
+    pub fn end(&mut self) -> Result<()> {
+        self.load_after = machine::load()?;
+        self.seconds = self
+            .clock
+            .map_or(0.0, |clock| clock.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// The name of its file, without an ending.
+    pub fn file_stem(&self) -> String {
+        format!("{}@{}", self.benchmark, self.host.replace('@', "-"))
+    }
+
+    /// The worst of the judged figures, where its halves differ by more than [`STEADY`].
+    pub fn refusal(&self) -> Option<Refusal> {
+        let judged = self.figures.iter().filter(|figure| figure.judged);
+        let worst = judged.filter_map(|figure| {
+            let (peer, drift) = figure.worst_drift()?;
+            Some(Refusal {
+                figure: figure.title.clone(),
+                peer: peer.to_owned(),
+                drift,
+            })
+        });
+        worst
+            .filter(|refusal| refusal.drift > STEADY)
+            .max_by(|a, b| a.drift.total_cmp(&b.drift))
+    }
+
+    /// Looks for what a broken benchmark would have left out.
+    ///
+    /// # Errors
+    ///
+    /// When there is no figure, or a peer's row, its values or its ratios are missing or no numbers.
+    pub fn check(&self) -> Result<()> {
+        let name = &self.benchmark;
+        ensure!(!self.peers.is_empty(), "{name}: no peers");
+        ensure!(
+            !self.figures.is_empty() || !self.curves.is_empty(),
+            "{name}: nothing was measured"
+        );
+        for figure in &self.figures {
+            self.check_figure(figure)?;
+        }
+        for curve in &self.curves {
+            for line in &curve.lines {
+                let sound = line.points.iter().flatten().all(|value| value.is_finite());
+                ensure!(
+                    sound && !line.points.is_empty(),
+                    "{name}, {}: {}: {:?}",
+                    curve.id,
+                    line.peer,
+                    line.points
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn check_figure(&self, figure: &Figure) -> Result<()> {
+        let place = format!("{}, {}", self.benchmark, figure.id);
+        let rows: Vec<_> = figure.rows.iter().map(|row| row.peer.as_str()).collect();
+        let peers: Vec<_> = self.peers.iter().map(|peer| peer.name.as_str()).collect();
+        ensure!(
+            rows.iter().all(|row| peers.contains(row)) && !rows.is_empty(),
+            "{place}: rows of {rows:?}, peers are {peers:?}"
+        );
+        for row in &figure.rows {
+            let place = format!("{place}: {}", row.peer);
+            let summary = row.summary;
+            ensure!(summary.is_some(), "{place}: no values");
+            let summary = summary.into_iter().flat_map(|summary| {
+                let numbers = [summary.median, summary.p95, summary.p99];
+                let others = [summary.cpu_ms, summary.to_null, summary.to_runc];
+                numbers.into_iter().chain(others.into_iter().flatten())
+            });
+            for number in summary {
+                ensure!(number.is_finite() && number >= 0.0, "{place}: {number}");
+            }
+        }
+        Ok(())
+    }
+}

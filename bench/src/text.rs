@@ -1,0 +1,146 @@
+//! A report as text, for a terminal.
+
+use std::fmt::Write as _;
+
+use crate::figure::{Curve, Figure, ROUNDS_FOR_P99, Row};
+use crate::report::Report;
+
+/// The whole report.
+pub fn report(report: &Report) -> String {
+    let mut text = String::new();
+    let machine = &report.machine;
+    let versions: Vec<_> = report
+        .versions
+        .iter()
+        .map(|(name, version)| format!("{name} {version}"))
+        .collect();
+    let load = |load: [f64; 3]| load.map(|value| format!("{value:.2}")).join(" ");
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "{} on {}: {} rounds after {}, {:.0} s\n{}\n{} cores, {} MiB, kernel {}, cgroups {}, {}\nload {} before, {} behind",
+        report.benchmark,
+        report.host,
+        report.rounds,
+        report.warm_up,
+        report.seconds,
+        versions.join(", "),
+        machine.cores,
+        machine.memory_kb / 1024,
+        machine.kernel,
+        machine.cgroups,
+        machine.system,
+        load(report.load_before),
+        load(report.load_after),
+    );
+    for figure in &report.figures {
+        text.push('\n');
+        text.push_str(&table(figure));
+    }
+    for curve in &report.curves {
+        text.push('\n');
+        text.push_str(&points(curve));
+    }
+    for left_out in &report.left_out {
+        let _ = writeln!(text, "\nleft out: {}: {}", left_out.peer, left_out.reason);
+    }
+    for note in notes(report) {
+        let _ = writeln!(text, "\nnote: {note}");
+    }
+    text
+}
+
+/// What a reader has to know of the whole, the report's own words first.
+pub fn notes(report: &Report) -> Vec<String> {
+    let mut notes = report.notes.clone();
+    if report.quick {
+        notes.push(
+            "a quick run: it shows that the benchmark works; its times say nothing".to_owned(),
+        );
+    }
+    let few = |figure: &Figure| {
+        figure
+            .rows
+            .iter()
+            .any(|row| row.values.len() < ROUNDS_FOR_P99)
+    };
+    if report.figures.iter().any(few) {
+        notes.push(format!(
+            "p99 of fewer than {ROUNDS_FOR_P99} rounds is rough; with fewer than 100 it is hardly more than the \
+             largest value"
+        ));
+    }
+    notes
+}
+
+/// The heads of the columns behind the peer's name.
+pub fn heads(figure: &Figure) -> Vec<String> {
+    let unit = figure.unit.symbol();
+    let quantity = |name: &str| format!("{name} {unit}").trim_end().to_owned();
+    let mut heads = vec![
+        "rounds".to_owned(),
+        quantity("median"),
+        quantity("p95"),
+        quantity("p99"),
+    ];
+    if has_cpu(figure) {
+        heads.push("CPU ms".to_owned());
+    }
+    heads.extend(["× null".to_owned(), "× runc".to_owned()]);
+    heads
+}
+
+/// The cells under them.
+pub fn cells(figure: &Figure, row: &Row) -> Vec<String> {
+    let Some(summary) = row.summary else {
+        return vec!["-".to_owned(); heads(figure).len()];
+    };
+    let optional = |value: Option<f64>, digits: usize| {
+        value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
+    };
+    let mut cells = vec![
+        summary.rounds.to_string(),
+        format!("{:.1}", summary.median),
+        format!("{:.1}", summary.p95),
+        format!("{:.1}", summary.p99),
+    ];
+    if has_cpu(figure) {
+        cells.push(optional(summary.cpu_ms, 1));
+    }
+    cells.extend([optional(summary.to_null, 2), optional(summary.to_runc, 2)]);
+    cells
+}
+
+fn has_cpu(figure: &Figure) -> bool {
+    figure.rows.iter().any(|row| !row.cpu_ms.is_empty())
+}
+
+fn table(figure: &Figure) -> String {
+    let names = figure.rows.iter().map(|row| row.peer.chars().count());
+    let width = names.max().unwrap_or(0).max(12);
+    let mut text = format!("{}\n", figure.title);
+    let mut line = |name: &str, cells: &[String]| {
+        let _ = write!(text, "{name:<width$}");
+        for cell in cells {
+            let _ = write!(text, " {cell:>14}");
+        }
+        text.push('\n');
+    };
+    line("peer", &heads(figure));
+    for row in &figure.rows {
+        line(&row.peer, &cells(figure, row));
+    }
+    text
+}
+
+fn points(curve: &Curve) -> String {
+    let mut text = format!("{}: {} over {}\n", curve.title, curve.y, curve.x);
+    for line in &curve.lines {
+        let _ = write!(text, "{:<16}", line.peer);
+        for [x, y] in &line.points {
+            let _ = write!(text, " {x}: {y:.1}");
+        }
+        text.push('\n');
+    }
+    text
+}
