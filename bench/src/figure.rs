@@ -82,9 +82,9 @@ pub struct Summary {
     pub rounds: usize,
     /// The middle value.
     pub median: f64,
-    /// 19 of 20 values are at or below it.
+    /// 19 of 20 values are as good or better.
     pub p95: f64,
-    /// 99 of 100 values are at or below it; rough with fewer rounds than [`ROUNDS_FOR_P99`].
+    /// 99 of 100 values are; rough with fewer rounds than [`ROUNDS_FOR_P99`].
     pub p99: f64,
     /// The median of the processor time in milliseconds.
     pub cpu_ms: Option<f64>,
@@ -136,21 +136,25 @@ impl Figure {
         self.rows[peer].cpu_ms.push(cpu_ms);
     }
 
-    /// Computes the summaries. Rows without values have none.
+    /// Computes the summaries. Peers of which nothing was measured have no row.
     pub fn finish(&mut self) {
+        self.rows.retain(|row| !row.values.is_empty());
         let of = |name: &str| {
             let row = self.rows.iter().find(|row| row.peer == name)?;
-            Some(row.values.clone()).filter(|values| !values.is_empty())
+            Some(row.values.clone())
         };
         let (null, runc) = (of(NULL), of(RUNC));
+        let more_is_better = self.unit.more_is_better();
         for row in &mut self.rows {
             let values = &row.values;
             let to = |other: &Option<Vec<f64>>| other.as_ref().map(|other| ratio(values, other));
-            row.summary = (!values.is_empty()).then(|| Summary {
+            let tail =
+                |share: f64| quantile(values, if more_is_better { 1.0 - share } else { share });
+            row.summary = Some(Summary {
                 rounds: values.len(),
                 median: median(values),
-                p95: quantile(values, 0.95),
-                p99: quantile(values, 0.99),
+                p95: tail(0.95),
+                p99: tail(0.99),
                 cpu_ms: (!row.cpu_ms.is_empty()).then(|| median(&row.cpu_ms)),
                 to_null: to(&null),
                 to_runc: to(&runc),
@@ -227,6 +231,18 @@ mod tests {
         figure.add(0, 1.0);
         figure.finish();
         assert!(figure.rows[0].summary.unwrap().to_null.is_none());
+    }
+
+    #[test]
+    fn the_tail_is_that_of_the_worse_rounds() {
+        let tail = |unit| {
+            let mut figure = Figure::new("start", "Start", unit, &peers(&["mine"]));
+            (0..=100).for_each(|value| figure.add(0, f64::from(value)));
+            figure.finish();
+            figure.rows[0].summary.unwrap().p95.round()
+        };
+        assert_eq!(tail(Unit::Milliseconds), 95.0);
+        assert_eq!(tail(Unit::TasksPerSecond), 5.0);
     }
 
     #[test]

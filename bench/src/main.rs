@@ -3,17 +3,26 @@
 //! Absolute times say little about a program and much about the machine, so rounds are
 //! interleaved, ratios are taken within a round, and a run whose halves disagree is not reported.
 
+mod all;
+mod cache;
 mod config;
+mod cpu;
 mod figure;
+mod grpc;
 mod host;
+mod interrupt;
 mod machine;
+mod messages;
 mod page;
 mod peer;
+mod pod;
 mod report;
 mod run;
 mod start;
 mod stats;
+mod task;
 mod text;
+mod throughput;
 
 use std::process::ExitCode;
 
@@ -32,12 +41,18 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Benchmark {
+    All(all::All),
+    Pod(pod::Pod),
     Start(start::Start),
+    Throughput(throughput::Throughput),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().benchmark {
+        Benchmark::All(all) => all::run(&all),
+        Benchmark::Pod(pod) => run::run(&pod),
         Benchmark::Start(start) => run::run(&start),
+        Benchmark::Throughput(throughput) => run::run(&throughput),
     };
     match result {
         Ok(code) => code,

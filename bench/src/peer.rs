@@ -111,7 +111,7 @@ fn native(name: &str, runtime: &str) -> Peer {
 }
 
 /// Trireme with an engine and one server per pod or per node.
-fn trireme(engine: &str, per: &str, handler: &str) -> Peer {
+pub fn trireme(engine: &str, per: &str, handler: &str) -> Peer {
     Peer {
         image: WASM.to_owned(),
         engine: Some(engine.to_owned()),

@@ -185,3 +185,98 @@ impl Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::figure::{Line, Unit};
+    use crate::peer;
+
+    /// A report of three peers and a hundred rounds, on a quiet machine.
+    pub fn sample() -> Report {
+        let peers: Vec<_> = peer::all()
+            .into_iter()
+            .filter(|peer| [peer::NULL, peer::RUNC, "wasmtime/pod"].contains(&peer.name.as_str()))
+            .collect();
+        let mut figure = Figure::new("start", "Start < end", Unit::Milliseconds, &peers);
+        for round in 0..100 {
+            for (index, time) in [40.0, 90.0, 45.0].into_iter().enumerate() {
+                figure.add_with_cpu(index, time + f64::from(round % 7), time / 2.0);
+            }
+        }
+        let curve = Curve {
+            id: "memory".to_owned(),
+            title: "Memory".to_owned(),
+            x: "containers".to_owned(),
+            y: "kB".to_owned(),
+            note: String::new(),
+            lines: vec![Line {
+                peer: peer::RUNC.to_owned(),
+                points: vec![[1.0, 10.0], [2.0, 20.0]],
+            }],
+        };
+        let left_out = LeftOut {
+            peer: "crun".to_owned(),
+            reason: "it is not on PATH".to_owned(),
+        };
+        let mut report = Report {
+            host: "somewhere".to_owned(),
+            rounds: 100,
+            peers,
+            left_out: vec![left_out],
+            curves: vec![curve],
+            ..Report::begin("sample").unwrap()
+        };
+        report.add(figure);
+        report.end().unwrap();
+        report
+    }
+
+    #[test]
+    fn a_steady_run_is_reported() {
+        let report = sample();
+        report.check().unwrap();
+        assert_eq!(report.refusal(), None);
+    }
+
+    #[test]
+    fn a_run_whose_halves_differ_is_refused() {
+        let mut report = sample();
+        for value in &mut report.figures[0].rows[1].values[50..] {
+            *value *= 1.2;
+        }
+        let refusal = report.refusal().unwrap();
+        assert_eq!(
+            (refusal.peer.as_str(), refusal.figure.as_str()),
+            ("runc", "Start < end")
+        );
+        assert!(refusal.drift > 0.15, "{refusal:?}");
+        report.figures[0].judged = false;
+        assert_eq!(report.refusal(), None);
+    }
+
+    #[test]
+    fn a_report_that_lacks_something_is_not_sound() {
+        let mut report = sample();
+        report.figures[0].rows[0].summary = None;
+        assert!(report.check().is_err());
+        let mut report = sample();
+        report.figures[0].rows[2].peer = "nobody".to_owned();
+        assert!(report.check().is_err());
+        let mut report = sample();
+        report.curves[0].lines[0].points[0][1] = f64::NAN;
+        assert!(report.check().is_err());
+        let mut report = sample();
+        report.figures.clear();
+        report.curves.clear();
+        assert!(report.check().is_err());
+    }
+
+    #[test]
+    fn a_report_is_the_same_when_it_is_read_again() {
+        let report = sample();
+        let text = serde_json::to_string(&report).unwrap();
+        let read: Report = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+    }
+}

@@ -9,8 +9,10 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
+use crate::cache;
 use crate::config::{Configs, PeerConfig};
 use crate::host;
+use crate::interrupt;
 use crate::machine;
 use crate::page;
 use crate::peer::{self, Peer};
@@ -134,6 +136,7 @@ impl Run {
         let warm_up = (0..self.warm_up).map(|_| None);
         for round in warm_up.chain((0..self.rounds).map(Some)) {
             for place in 0..self.peers.len() {
+                interrupt::check()?;
                 let index = (round.unwrap_or(0) as usize + place) % self.peers.len();
                 self.configs.set(index)?;
                 let peer = &self.peers[index];
@@ -150,6 +153,7 @@ impl Run {
 ///
 /// When the host cannot be entered, when a peer fails, or when the report is not sound.
 pub fn run(benchmark: &impl Benchmark) -> Result<ExitCode> {
+    interrupt::watch()?;
     match benchmark.options().inside {
         true => inside(benchmark).map(|()| ExitCode::SUCCESS),
         false => outside(benchmark),
@@ -202,30 +206,13 @@ fn publish(report: &Report, json: bool) -> Result<()> {
         true => println!("{pretty}"),
         false => print!("{}", text::report(report)),
     }
-    let folder = folder(report.quick)?;
+    let folder = cache::reports(report.quick)?;
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let file = folder.join(format!("{}.json", report.file_stem()));
     fs::write(&file, pretty).with_context(|| format!("write {}", file.display()))?;
     let page = page::collect(&folder)?;
     eprintln!("bench: {} and {}", file.display(), page.display());
     Ok(())
-}
-
-/// Where reports are kept; those of quick runs are apart from those that say something.
-pub fn folder(quick: bool) -> Result<PathBuf> {
-    let bench = cache()?.join("bench");
-    Ok(if quick { bench.join("quick") } else { bench })
-}
-
-/// `$XDG_CACHE_HOME/trireme` or `~/.cache/trireme`.
-fn cache() -> Result<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let cache = set("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| set("HOME").map(|home| Path::new(&home).join(".cache")));
-    Ok(cache
-        .context("neither XDG_CACHE_HOME nor HOME is set")?
-        .join("trireme"))
 }
 
 /// The script that brings hosts up and enters them.
@@ -278,7 +265,7 @@ fn inside<B: Benchmark>(benchmark: &B) -> Result<()> {
             .unwrap_or(if options.quick { B::QUICK } else { B::ROUNDS }),
         warm_up: options
             .warm_up
-            .unwrap_or(if options.quick { 1 } else { B::WARM_UP }),
+            .unwrap_or(if options.quick { 0 } else { B::WARM_UP }),
         quick: options.quick,
         peers,
     };

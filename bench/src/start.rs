@@ -2,12 +2,14 @@
 
 mod ctr;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::cpu::{self, Meter};
 use crate::figure::{Figure, Unit};
 use crate::report::Report;
 use crate::run::{Benchmark, Options, Run};
+use crate::task::{Client, Template};
 
 /// How long a container takes, from its creation to its removal.
 #[derive(Debug, Args)]
@@ -26,15 +28,46 @@ impl Benchmark for Start {
     }
 
     fn measure(&self, run: &Run, report: &mut Report) -> Result<()> {
-        let mut ctr = Figure::new("ctr", "ctr run --rm", Unit::Milliseconds, &run.peers);
+        let figure = |id, title| Figure::new(id, title, Unit::Milliseconds, &run.peers);
+        let mut whole = figure("grpc", "Start to end, by containerd's API").note(&format!(
+            "From the call that creates the container to the answer that its snapshot is gone: container, snapshot \
+             and task created, task started, its exit awaited, all deleted. {}",
+            cpu::NOTE
+        ));
+        let mut first = figure("first-byte", "First byte of output, by containerd's API")
+            .note("From the call that creates the container to the first byte that it prints. The null shim \
+                   prints nothing.");
+        let mut ctr = figure("ctr", "Start to end, by `ctr run --rm`").note(&format!(
+            "From the start of that client to its end. {}",
+            cpu::NOTE
+        ));
+        let meter = Meter::find()?;
+        let runtime = crate::task::runtime()?;
+        let streams = tempfile::tempdir().context("make a folder for streams")?;
+        let client = runtime.block_on(Client::open(streams.path()))?;
+        let templates = run
+            .peers
+            .iter()
+            .map(Template::of)
+            .collect::<Result<Vec<_>>>()?;
+        meter.rest()?;
         run.turns(|turn| {
-            let time = ctr::start(turn.peer)?;
+            let template = &templates[turn.index];
+            let (times, cpu) =
+                meter.measure(|| runtime.block_on(client.run(template, "bench-start")))?;
+            let (time, cpu_of_ctr) = meter.measure(|| ctr::start(turn.peer))?;
             if turn.round.is_some() {
-                ctr.add(turn.index, time);
+                whole.add_with_cpu(turn.index, times.gone.as_secs_f64() * 1e3, cpu);
+                if let Some(time) = times.first_byte {
+                    first.add(turn.index, time.as_secs_f64() * 1e3);
+                }
+                ctr.add_with_cpu(turn.index, time, cpu_of_ctr);
             }
             Ok(())
         })?;
-        report.add(ctr);
+        for figure in [whole, first, ctr] {
+            report.add(figure);
+        }
         Ok(())
     }
 }

@@ -7,32 +7,11 @@ use crate::report::Report;
 
 /// The whole report.
 pub fn report(report: &Report) -> String {
-    let mut text = String::new();
-    let machine = &report.machine;
-    let versions: Vec<_> = report
-        .versions
-        .iter()
-        .map(|(name, version)| format!("{name} {version}"))
-        .collect();
-    let load = |load: [f64; 3]| load.map(|value| format!("{value:.2}")).join(" ");
+    let mut text = format!("{} on {}\n", report.benchmark, report.host);
     // Writing to a String cannot fail.
-    let _ = writeln!(
-        text,
-        "{} on {}: {} rounds after {}, {:.0} s\n{}\n{} cores, {} MiB, kernel {}, cgroups {}, {}\nload {} before, {} behind",
-        report.benchmark,
-        report.host,
-        report.rounds,
-        report.warm_up,
-        report.seconds,
-        versions.join(", "),
-        machine.cores,
-        machine.memory_kb / 1024,
-        machine.kernel,
-        machine.cgroups,
-        machine.system,
-        load(report.load_before),
-        load(report.load_after),
-    );
+    for (name, value) in circumstances(report) {
+        let _ = writeln!(text, "{name}: {value}");
+    }
     for figure in &report.figures {
         text.push('\n');
         text.push_str(&table(figure));
@@ -48,6 +27,48 @@ pub fn report(report: &Report) -> String {
         let _ = writeln!(text, "\nnote: {note}");
     }
     text
+}
+
+/// What it ran on and how, as names and values.
+pub fn circumstances(report: &Report) -> Vec<(String, String)> {
+    let machine = &report.machine;
+    let load = |load: [f64; 3]| load.map(|value| format!("{value:.2}")).join(" ");
+    let versions: Vec<_> = report
+        .versions
+        .iter()
+        .map(|(name, version)| format!("{name} {version}"))
+        .collect();
+    let lines = [
+        (
+            "rounds",
+            format!(
+                "{} after {} that do not count, in {:.0} s",
+                report.rounds, report.warm_up, report.seconds
+            ),
+        ),
+        ("versions", versions.join(", ")),
+        (
+            "machine",
+            format!(
+                "{} cores ({}), {} MiB, kernel {}, cgroups {}",
+                machine.cores,
+                machine.processor,
+                machine.memory_kb / 1024,
+                machine.kernel,
+                machine.cgroups
+            ),
+        ),
+        ("system", machine.system.clone()),
+        (
+            "load",
+            format!(
+                "{} before, {} behind",
+                load(report.load_before),
+                load(report.load_after)
+            ),
+        ),
+    ];
+    lines.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
 /// What a reader has to know of the whole, the report's own words first.
@@ -80,8 +101,16 @@ pub fn heads(figure: &Figure) -> Vec<String> {
     let mut heads = vec![
         "rounds".to_owned(),
         quantity("median"),
-        quantity("p95"),
-        quantity("p99"),
+        quantity(if figure.unit.more_is_better() {
+            "p5"
+        } else {
+            "p95"
+        }),
+        quantity(if figure.unit.more_is_better() {
+            "p1"
+        } else {
+            "p99"
+        }),
     ];
     if has_cpu(figure) {
         heads.push("CPU ms".to_owned());
@@ -143,4 +172,20 @@ fn points(curve: &Curve) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::report::tests::sample;
+
+    #[test]
+    fn every_row_and_what_is_left_out_is_told() {
+        let report = sample();
+        let text = super::report(&report);
+        for peer in &report.peers {
+            assert!(text.contains(&format!("\n{} ", peer.name)), "{text}");
+        }
+        assert!(text.contains("left out: crun: it is not on PATH"), "{text}");
+        assert!(text.contains("p99 of fewer than 300 rounds"), "{text}");
+    }
 }
