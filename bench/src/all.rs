@@ -6,9 +6,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::cache;
 use crate::interrupt;
-use crate::page;
 use crate::run::host_script;
 
 /// Every benchmark, with the hosts that it runs in unless it is told one.
@@ -39,38 +37,48 @@ pub struct All {
 ///
 /// # Errors
 ///
-/// When this program cannot run itself.
+/// When this program cannot run itself, or when it was interrupted.
 pub fn run(all: &All) -> Result<ExitCode> {
     interrupt::watch()?;
-    let mut failed = Vec::new();
-    for (name, hosts) in ALL {
-        let told = all.host.as_deref().map(|host| vec![host]);
-        for host in told.unwrap_or_else(|| hosts.to_vec()) {
-            interrupt::check()?;
-            eprintln!("bench: {name} on {host}");
-            let mut words: Vec<OsString> = [name, "--host", host].map(OsString::from).into();
-            if let Some(rounds) = all.rounds {
-                words.extend(["--rounds".into(), rounds.to_string().into()]);
-            }
-            words.extend(all.quick.then(|| "--quick".into()));
-            let program = std::env::current_exe().context("find this program")?;
-            let status = Command::new(program).args(&words).status();
-            if !status.context("run this program")?.success() {
-                failed.push(format!("{name} on {host}"));
-            }
-            println!();
-        }
-    }
+    let failed = run_each(all);
     if all.down
         && let Some(host) = &all.host
     {
         let status = Command::new(host_script()).args([host, "--down"]).status();
         status.context("run tests/host")?;
     }
-    page::collect(&cache::reports(all.quick)?)?;
+    let failed = failed?;
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!("bench: without a report: {}", failed.join(", "));
     Ok(ExitCode::FAILURE)
+}
+
+/// Returns those that failed.
+fn run_each(all: &All) -> Result<Vec<String>> {
+    let mut failed = Vec::new();
+    for (name, hosts) in ALL {
+        let told = all.host.as_deref().map(|host| vec![host]);
+        for host in told.unwrap_or_else(|| hosts.to_vec()) {
+            eprintln!("bench: {name} on {host}");
+            if !run_one(all, name, host)? {
+                failed.push(format!("{name} on {host}"));
+            }
+            interrupt::check()?;
+            println!();
+        }
+    }
+    Ok(failed)
+}
+
+fn run_one(all: &All, name: &str, host: &str) -> Result<bool> {
+    let mut words: Vec<OsString> = [name, "--host", host].map(OsString::from).into();
+    if let Some(rounds) = all.rounds {
+        words.extend(["--rounds".into(), rounds.to_string().into()]);
+    }
+    words.extend(all.quick.then(|| "--quick".into()));
+    let program = std::env::current_exe().context("find this program")?;
+    let status = Command::new(program).args(&words).status();
+    Ok(status.context("run this program")?.success())
 }

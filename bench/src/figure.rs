@@ -201,7 +201,6 @@ pub struct Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer;
 
     fn peers(names: &[&str]) -> Vec<Peer> {
         names
@@ -212,7 +211,7 @@ mod tests {
 
     #[test]
     fn ratios_are_those_to_null_and_to_runc() {
-        let peers = peers(&[peer::NULL, peer::RUNC, "mine"]);
+        let peers = peers(&[NULL, RUNC, "mine"]);
         let mut figure = Figure::new("start", "Start", Unit::Milliseconds, &peers);
         for round in [1.0, 10.0] {
             for (index, times) in [1.0, 4.0, 2.0].into_iter().enumerate() {

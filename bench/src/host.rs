@@ -4,6 +4,7 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount, umount};
@@ -22,6 +23,28 @@ const SHIM: &str = "containerd-shim-trireme-v1";
 /// Where WasmEdge's plugin is put: only root may write there and above.
 const PLUGINS: &str = "/opt/trireme/engines";
 const WASMEDGE: &str = "libtrireme_wasmedge.so";
+
+/// Installs what a host of Debian 13 lacks for crun, from outside. Where there is no way to a mirror,
+/// the peer is left out.
+///
+/// # Errors
+///
+/// When the script cannot be run.
+pub fn install_wasmedge(host: &str) -> Result<()> {
+    if host.split('@').next() != Some("trixie") {
+        return Ok(());
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("setup/wasmedge");
+    let status = Command::new(&script)
+        .arg(host)
+        .stdin(Stdio::null())
+        .status();
+    let status = status.with_context(|| format!("run {}", script.display()))?;
+    if !status.success() {
+        eprintln!("bench: WasmEdge could not be installed in {host}");
+    }
+    Ok(())
+}
 
 /// What was put into the host for a run; it goes when this is dropped.
 pub struct Place {
@@ -96,8 +119,11 @@ impl Place {
                 return Some(format!("{program} is not on PATH"));
             }
         }
-        if !peer.annotations.is_empty() && !self.crun.contains("+WASM") {
-            return Some("crun was built without WebAssembly".to_owned());
+        if !peer.annotations.is_empty() && !self.crun.contains("+WASM:wasmedge") {
+            return Some("crun was built without WasmEdge".to_owned());
+        }
+        if !peer.annotations.is_empty() && !has_library("libwasmedge.so.0") {
+            return Some("libwasmedge.so.0, which crun opens, is not installed".to_owned());
         }
         peer.engine
             .as_deref()
@@ -179,6 +205,10 @@ fn mount_hugetlb() -> Result<Option<TempDir>> {
     )
     .context("mount the hierarchy hugetlb, which crun needs beside cgroups of version 1")?;
     Ok(Some(folder))
+}
+
+fn has_library(name: &str) -> bool {
+    machine::output("/sbin/ldconfig", &["-p"]).is_some_and(|list| list.contains(name))
 }
 
 fn is_on_path(program: &str) -> bool {

@@ -96,10 +96,16 @@ pub fn versions() -> Versions {
             versions.insert(program.to_owned(), version(&text).to_owned());
         }
     }
+    let library = ["--show", "--showformat", "${Version}", "libwasmedge0"];
+    if let Some(text) = output("dpkg-query", &library).filter(|text| !text.is_empty()) {
+        versions.insert("libwasmedge".to_owned(), text);
+    }
     if let Some(text) = output("trireme", &["engines"]) {
         for line in text.lines().skip(1) {
             let mut words = line.split_whitespace();
-            if let (Some(engine), Some(version)) = (words.next(), words.next()) {
+            if let (Some(engine), Some(version)) = (words.next(), words.next())
+                && version != "is"
+            {
                 versions.insert(engine.to_owned(), version.to_owned());
             }
         }

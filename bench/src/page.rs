@@ -143,7 +143,7 @@ fn circumstances(html: &mut String, report: &Report) {
         );
     }
     for peer in &report.peers {
-        let words = [&[peer.image.clone()], &peer.arguments[..]].concat();
+        let words = [std::slice::from_ref(&peer.image), &peer.arguments].concat();
         let by = peer
             .runc_binary
             .as_ref()
@@ -194,10 +194,8 @@ mod tests {
     fn a_page_is_made_of_all_reports_of_a_folder() {
         let folder = tempfile::tempdir().unwrap();
         for benchmark in ["one", "two"] {
-            let report = Report {
-                benchmark: benchmark.to_owned(),
-                ..sample()
-            };
+            let mut report = sample();
+            benchmark.clone_into(&mut report.benchmark);
             let text = serde_json::to_string(&report).unwrap();
             fs::write(folder.path().join(format!("{benchmark}.json")), text).unwrap();
         }

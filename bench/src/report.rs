@@ -1,5 +1,6 @@
 //! Reports: all that one benchmark measured in one run, and what it ran on.
 
+use std::collections::BTreeSet;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
@@ -82,7 +83,7 @@ impl Report {
             curves: Vec::new(),
             notes: Vec::new(),
             machine: Machine::read()?,
-            versions: machine::versions(),
+            versions: Versions::new(),
             load_before: machine::load()?,
             load_after: [0.0; 3],
             began,
@@ -146,6 +147,18 @@ impl Report {
         for figure in &self.figures {
             self.check_figure(figure)?;
         }
+        for peer in &self.peers {
+            let rows = self.figures.iter().flat_map(|figure| &figure.rows);
+            let lines = self.curves.iter().flat_map(|curve| &curve.lines);
+            let mut names = rows
+                .map(|row| &row.peer)
+                .chain(lines.map(|line| &line.peer));
+            ensure!(
+                names.any(|name| *name == peer.name),
+                "{name}: nothing was measured of {}",
+                peer.name
+            );
+        }
         for curve in &self.curves {
             for line in &curve.lines {
                 let sound = line.points.iter().flatten().all(|value| value.is_finite());
@@ -169,6 +182,8 @@ impl Report {
             rows.iter().all(|row| peers.contains(row)) && !rows.is_empty(),
             "{place}: rows of {rows:?}, peers are {peers:?}"
         );
+        let lengths: BTreeSet<_> = figure.rows.iter().map(|row| row.values.len()).collect();
+        ensure!(lengths.len() == 1, "{place}: rows of {lengths:?} values");
         for row in &figure.rows {
             let place = format!("{place}: {}", row.peer);
             let summary = row.summary;
@@ -262,6 +277,12 @@ pub mod tests {
         assert!(report.check().is_err());
         let mut report = sample();
         report.figures[0].rows[2].peer = "nobody".to_owned();
+        assert!(report.check().is_err());
+        let mut report = sample();
+        report.figures[0].rows.pop();
+        assert!(report.check().is_err());
+        let mut report = sample();
+        report.figures[0].rows[1].values.pop();
         assert!(report.check().is_err());
         let mut report = sample();
         report.curves[0].lines[0].points[0][1] = f64::NAN;

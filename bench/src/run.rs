@@ -93,6 +93,15 @@ pub trait Benchmark {
         Ok(None)
     }
 
+    /// The same from inside, before the peers are looked at.
+    ///
+    /// # Errors
+    ///
+    /// When the host cannot be changed.
+    fn enter(&self) -> Result<Option<Box<dyn Any>>> {
+        Ok(None)
+    }
+
     /// Measures, in the host, and adds figures and curves to the report.
     ///
     /// # Errors
@@ -165,6 +174,7 @@ pub fn run(benchmark: &impl Benchmark) -> Result<ExitCode> {
 fn outside<B: Benchmark>(benchmark: &B) -> Result<ExitCode> {
     let options = benchmark.options();
     let host = options.host.as_deref().unwrap_or(B::HOST);
+    host::install_wasmedge(host)?;
     let prepared = benchmark.prepare(host)?;
     let program = std::env::current_exe().context("find this program")?;
     let words = std::env::args_os().skip(1).chain([OsString::from(INSIDE)]);
@@ -244,6 +254,8 @@ fn inside<B: Benchmark>(benchmark: &B) -> Result<()> {
     let mut report = Report::begin(B::NAME)?;
     let wanted = wanted(benchmark.peers(), &options.peers, &options.only)?;
     let place = host::Place::set_up(&wanted)?;
+    let entered = benchmark.enter()?;
+    report.versions = machine::versions();
     let mut peers = Vec::new();
     for peer in wanted {
         match place.lacks(&peer).or_else(|| benchmark.lacks(&peer)) {
@@ -274,6 +286,7 @@ fn inside<B: Benchmark>(benchmark: &B) -> Result<()> {
     report.quick = run.quick;
     let measured = benchmark.measure(&run, &mut report);
     let restored = run.configs.restore();
+    drop(entered);
     drop(place);
     measured.and(restored)?;
     report.end()?;

@@ -1,80 +1,139 @@
-//! The handlers that CRI is to know beside those in `deploy/containerd`, from outside of the host.
+//! containerd with handlers that CRI is to know beside those of the host's configuration.
+//!
+//! The host writes its configuration whenever it starts containerd, so the host's own is stopped
+//! from outside, and inside another is started over the same state, with the same sockets.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
 
+use crate::machine;
 use crate::run::host_script;
 
 const FILE: &str = "/etc/containerd/config.toml";
+/// How long containerd may take until CRI answers, and to its end.
+const LIMIT: Duration = Duration::from_secs(30);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A handler: its name, its runtime, and whether its pods have no pause container.
 pub type Handler = (&'static str, &'static str, bool);
 
-/// containerd's configuration with more handlers; dropped, it is again what it was.
-pub struct Added {
+/// The host's own containerd, stopped from outside; dropped, it is started again.
+pub struct Stopped {
     host: String,
-    before: String,
 }
 
-impl Added {
-    /// Adds handlers to the configuration and restarts containerd.
+impl Stopped {
+    /// Brings the host up and stops its containerd.
     ///
     /// # Errors
     ///
-    /// When the host does not come up, or its containerd does not.
-    pub fn to(host: &str, handlers: &[Handler]) -> Result<Self> {
-        let output = Command::new(host_script())
-            .args([host, "--", "cat", FILE])
-            .stderr(Stdio::inherit())
-            .output()
-            .context("run tests/host")?;
-        ensure!(output.status.success(), "read {FILE} in {host}");
-        let before = String::from_utf8(output.stdout).context("read containerd's configuration")?;
-        let added = Self {
-            host: host.to_owned(),
-            before,
-        };
-        added.replace(&with(&added.before, handlers))?;
-        Ok(added)
-    }
-
-    fn replace(&self, text: &str) -> Result<()> {
-        let host = &self.host;
-        let mut child = Command::new(host_script())
-            .args([host, "--", "sh", "-c", "cat > \"$0\"", FILE])
-            .stdin(Stdio::piped())
-            .spawn()
-            .context("run tests/host")?;
-        let mut stdin = child.stdin.take().context("no stdin")?;
-        stdin.write_all(text.as_bytes())?;
-        drop(stdin);
-        ensure!(child.wait()?.success(), "write {FILE} in {host}");
-        let status = Command::new(host_script())
-            .args([host, "--restart-containerd", "TERM"])
-            .status()
-            .context("run tests/host")?;
-        ensure!(status.success(), "restart containerd of {host}");
-        Ok(())
+    /// When the host does not come up.
+    pub fn in_host(host: &str) -> Result<Self> {
+        tests_host(&[host, "--", "true"])?;
+        tests_host(&[host, "--stop-containerd", "TERM"])?;
+        let host = host.to_owned();
+        Ok(Self { host })
     }
 }
 
-impl Drop for Added {
+impl Drop for Stopped {
     fn drop(&mut self) {
-        if let Err(error) = self.replace(&self.before) {
-            eprintln!("bench: put containerd's configuration back: {error:#}");
+        if let Err(error) = tests_host(&[&self.host, "--start-containerd"]) {
+            eprintln!("bench: {error:#}");
         }
     }
 }
 
-/// The tables of those that the configuration does not have.
+fn tests_host(words: &[&str]) -> Result<()> {
+    let status = Command::new(host_script()).args(words).status();
+    let status = status.context("run tests/host")?;
+    ensure!(status.success(), "tests/host {} failed", words.join(" "));
+    Ok(())
+}
+
+/// Another containerd in its place, inside; it ends when this is dropped.
+pub struct Daemon {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Daemon {
+    /// Starts it and waits until CRI answers.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up; the message has the end of its log.
+    pub fn start(handlers: &[Handler]) -> Result<Self> {
+        let own = fs::read_to_string(FILE).with_context(|| format!("read {FILE}"))?;
+        let folder = tempfile::tempdir().context("make a folder for containerd")?;
+        let config = folder.path().join("config.toml");
+        fs::write(&config, with(&own, handlers)).context("write containerd's configuration")?;
+        let log = File::create(folder.path().join("log")).context("make containerd's log")?;
+        let mut command = Command::new("containerd");
+        command
+            .arg("--config")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        // SAFETY: prctl is async-signal-safe and touches no memory of the parent.
+        unsafe {
+            command.pre_exec(|| {
+                nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+                Ok(())
+            });
+        }
+        let child = command.spawn().context("run containerd")?;
+        let mut daemon = Self { child, folder };
+        daemon.wait_until_it_answers()?;
+        Ok(daemon)
+    }
+
+    fn wait_until_it_answers(&mut self) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        while machine::output("crictl", &["info"]).is_none() {
+            let ended = self.child.try_wait().context("wait for containerd")?;
+            if ended.is_some() || Instant::now() > deadline {
+                let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+                let lines: Vec<_> = log.lines().rev().take(5).collect();
+                bail!(
+                    "containerd does not answer, {ended:?}:\n{}",
+                    lines.join("\n")
+                );
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
+        let deadline = Instant::now() + LIMIT;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(LOOK);
+        }
+        // One that has ended cannot be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The configuration with the tables that it does not have.
 fn with(config: &str, handlers: &[Handler]) -> String {
     let is_v3 = config.lines().any(|line| line.trim() == "version = 3");
-    let plugin = if is_v3 {
-        "io.containerd.cri.v1.runtime"
-    } else {
-        "io.containerd.grpc.v1.cri"
+    let plugin = match is_v3 {
+        true => "io.containerd.cri.v1.runtime",
+        false => "io.containerd.grpc.v1.cri",
     };
     let mut text = config.to_owned();
     for (name, runtime, sandbox) in handlers {
