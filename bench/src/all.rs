@@ -1,11 +1,14 @@
 //! All benchmarks, each in a process of its own.
 
 use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::cache;
 use crate::interrupt;
 use crate::run::host_script;
 
@@ -57,6 +60,15 @@ pub fn run(all: &All) -> Result<ExitCode> {
 
 /// Returns those that failed.
 fn run_each(all: &All) -> Result<Vec<String>> {
+    if all.quick {
+        // What is checked is of this run alone.
+        match fs::remove_dir_all(cache::reports(true)?) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).context("remove the reports of quick runs");
+            }
+            _ => {}
+        }
+    }
     let mut failed = Vec::new();
     for (name, hosts) in ALL {
         let told = all.host.as_deref().map(|host| vec![host]);
@@ -79,6 +91,6 @@ fn run_one(all: &All, name: &str, host: &str) -> Result<bool> {
     }
     words.extend(all.quick.then(|| "--quick".into()));
     let program = std::env::current_exe().context("find this program")?;
-    let status = Command::new(program).args(&words).status();
-    Ok(status.context("run this program")?.success())
+    let output = interrupt::run(Command::new(program).args(&words))?;
+    Ok(output.status.success())
 }

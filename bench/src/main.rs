@@ -1,7 +1,8 @@
 //! `trireme-bench`: Trireme and its peers side by side, in one run, on one machine.
 //!
 //! Absolute times say little about a program and much about the machine, so rounds are
-//! interleaved, ratios are taken within a round, and a run whose halves disagree is not reported.
+//! interleaved, ratios are taken within a round, and a run whose halves disagree in them is not
+//! reported.
 
 mod all;
 mod cache;

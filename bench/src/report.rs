@@ -1,17 +1,21 @@
 //! Reports: all that one benchmark measured in one run, and what it ran on.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::figure::{Curve, Figure};
+use crate::figure::{Curve, Drift, Figure};
 use crate::machine::{self, Machine, Versions};
 use crate::peer::{LeftOut, Peer};
 
-/// The largest difference between the halves of a run that is still reported.
+/// The largest difference between the ratios of the halves of a run that is still reported.
 pub const STEADY: f64 = 0.10;
+/// The same for values themselves: a virtual machine's speed changes with what its neighbours do, and
+/// all peers with it.
+pub const QUIET: f64 = 0.25;
 
 /// One benchmark's results.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,6 +65,13 @@ pub struct Refusal {
     pub peer: String,
     /// How far the halves are apart, as a share of the smaller.
     pub drift: f64,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = self.drift * 100.0;
+        write!(f, "{percent:.0} % for {}, {}", self.peer, self.figure)
+    }
 }
 
 impl Report {
@@ -116,20 +127,25 @@ impl Report {
         format!("{}@{}", self.benchmark, self.host.replace('@', "-"))
     }
 
-    /// The worst of the judged figures, where its halves differ by more than [`STEADY`].
-    pub fn refusal(&self) -> Option<Refusal> {
+    /// Where the halves of judged figures differ by more than [`STEADY`] or [`QUIET`], the worst
+    /// first; none in a run that is reported.
+    pub fn refusals(&self) -> Vec<Refusal> {
         let judged = self.figures.iter().filter(|figure| figure.judged);
-        let worst = judged.filter_map(|figure| {
-            let (peer, drift) = figure.worst_drift()?;
-            Some(Refusal {
-                figure: figure.title.clone(),
-                peer: peer.to_owned(),
-                drift,
+        let mut refusals: Vec<_> = judged
+            .flat_map(|figure| {
+                let limit = |drift: &Drift<'_>| if drift.of_ratios { STEADY } else { QUIET };
+                let drifts = figure
+                    .drifts()
+                    .filter(move |drift| drift.share > limit(drift));
+                drifts.map(|drift| Refusal {
+                    figure: figure.title.clone(),
+                    peer: drift.peer.to_owned(),
+                    drift: drift.share,
+                })
             })
-        });
-        worst
-            .filter(|refusal| refusal.drift > STEADY)
-            .max_by(|a, b| a.drift.total_cmp(&b.drift))
+            .collect();
+        refusals.sort_by(|a, b| b.drift.total_cmp(&a.drift));
+        refusals
     }
 
     /// Looks for what a broken benchmark would have left out.
@@ -251,7 +267,7 @@ pub mod tests {
     fn a_steady_run_is_reported() {
         let report = sample();
         report.check().unwrap();
-        assert_eq!(report.refusal(), None);
+        assert_eq!(report.refusals(), []);
     }
 
     #[test]
@@ -260,14 +276,14 @@ pub mod tests {
         for value in &mut report.figures[0].rows[1].values[50..] {
             *value *= 1.2;
         }
-        let refusal = report.refusal().unwrap();
+        let refusal = report.refusals().remove(0);
         assert_eq!(
             (refusal.peer.as_str(), refusal.figure.as_str()),
             ("runc", "Start < end")
         );
         assert!(refusal.drift > 0.15, "{refusal:?}");
         report.figures[0].judged = false;
-        assert_eq!(report.refusal(), None);
+        assert_eq!(report.refusals(), []);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::interrupt;
 use crate::machine;
 use crate::page;
 use crate::peer::{self, Peer};
-use crate::report::{Report, STEADY};
+use crate::report::{QUIET, Refusal, Report, STEADY};
 use crate::text;
 
 /// The exit code of a run without a report, since the machine was not quiet.
@@ -178,14 +178,14 @@ fn outside<B: Benchmark>(benchmark: &B) -> Result<ExitCode> {
     let prepared = benchmark.prepare(host)?;
     let program = std::env::current_exe().context("find this program")?;
     let words = std::env::args_os().skip(1).chain([OsString::from(INSIDE)]);
-    let output = Command::new(host_script())
+    let mut command = Command::new(host_script());
+    command
         .args([host, "--"])
         .arg(program)
         .args(words)
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("run tests/host")?;
+        .stdout(Stdio::piped());
+    let output = interrupt::run(&mut command)?;
     drop(prepared);
     if !output.status.success() {
         return Ok(ExitCode::from(output.status.code().unwrap_or(1) as u8));
@@ -195,14 +195,15 @@ fn outside<B: Benchmark>(benchmark: &B) -> Result<ExitCode> {
     host.clone_into(&mut report.host);
     report.versions.insert("trireme".to_owned(), commit());
     report.check()?;
-    if let Some(refusal) = report.refusal().filter(|_| !report.quick) {
+    let refusals = report.refusals();
+    if !report.quick && !refusals.is_empty() {
+        let refusals: Vec<_> = refusals.iter().map(Refusal::to_string).collect();
         eprintln!(
-            "bench: no report: the two halves of the run differ by {:.0} % for {}, {} (more than {:.0} %); \
-             the machine was not quiet, run it again",
-            refusal.drift * 100.0,
-            refusal.peer,
-            refusal.figure,
-            STEADY * 100.0
+            "bench: no report: the halves of the run differ by more than {:.0} % in ratios, or {:.0} % in values; \
+             the machine was not quiet, run it again: {}",
+            STEADY * 100.0,
+            QUIET * 100.0,
+            refusals.join("; ")
         );
         return Ok(ExitCode::from(NOT_QUIET));
     }

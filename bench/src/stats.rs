@@ -21,10 +21,14 @@ pub fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// The median of what each round gives on its own: `of` divided by `by`.
+/// What each round gives on its own: `of` divided by `by`.
+pub fn ratios(of: &[f64], by: &[f64]) -> Vec<f64> {
+    of.iter().zip(by).map(|(of, by)| of / by).collect()
+}
+
+/// The median of the rounds' ratios.
 pub fn ratio(of: &[f64], by: &[f64]) -> f64 {
-    let ratios: Vec<_> = of.iter().zip(by).map(|(of, by)| of / by).collect();
-    median(&ratios)
+    median(&ratios(of, by))
 }
 
 /// How far the medians of the first and the second half are apart, as a share of the smaller.

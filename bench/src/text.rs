@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::figure::{Curve, Figure, ROUNDS_FOR_P99, Row};
-use crate::report::Report;
+use crate::report::{Report, STEADY};
 
 /// The whole report.
 pub fn report(report: &Report) -> String {
@@ -78,6 +78,16 @@ pub fn notes(report: &Report) -> Vec<String> {
         notes.push(
             "a quick run: it shows that the benchmark works; its times say nothing".to_owned(),
         );
+    }
+    for drift in report.figures.iter().flat_map(Figure::drifts) {
+        if !report.quick && !drift.of_ratios && drift.share > STEADY {
+            notes.push(format!(
+                "{} itself differs by {:.0} % between the halves: the machine's speed changed; ratios are taken \
+                 within rounds",
+                drift.peer,
+                drift.share * 100.0
+            ));
+        }
     }
     let few = |figure: &Figure| {
         figure

@@ -10,7 +10,8 @@ use crate::stats::{median, quantile};
 const WIDTH: f64 = 960.0;
 /// Where the axis begins, behind the names.
 const LEFT: f64 = 170.0;
-const RIGHT: f64 = 20.0;
+/// The room behind the axis, for the medians.
+const RIGHT: f64 = 56.0;
 /// The height of one peer's row.
 const ROW: f64 = 34.0;
 /// The height of the axis with its numbers.
