@@ -3,10 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::peer::{NULL, Peer, RUNC};
-use crate::stats::{drift, median, quantile, ratio, ratios};
+use crate::stats::{chance, drift, median, quantile, ratio, ratios};
 
 /// The fewest rounds that a 99th percentile says something of.
 pub const ROUNDS_FOR_P99: usize = 300;
+
+/// The fewest rounds whose halves are compared.
+pub const ROUNDS_FOR_HALVES: usize = 8;
 
 /// What a figure counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,16 +171,21 @@ impl Figure {
     pub fn drifts(&self) -> impl Iterator<Item = Drift<'_>> {
         let of = |name: &str| self.rows.iter().find(|row| row.peer == name);
         let base = of(NULL).or_else(|| of(RUNC));
-        let rows = self.rows.iter().filter(|row| row.values.len() >= 2);
+        let rows = self
+            .rows
+            .iter()
+            .filter(|row| row.values.len() >= ROUNDS_FOR_HALVES);
         rows.map(move |row| {
             let base = base.filter(|base| base.peer != row.peer);
+            let compared = match base {
+                Some(base) => ratios(&row.values, &base.values),
+                None => row.values.clone(),
+            };
             Drift {
                 peer: &row.peer,
                 of_ratios: base.is_some(),
-                share: match base {
-                    Some(base) => drift(&ratios(&row.values, &base.values)),
-                    None => drift(&row.values),
-                },
+                share: drift(&compared),
+                chance: chance(&compared),
             }
         })
     }
@@ -192,6 +200,8 @@ pub struct Drift<'a> {
     pub of_ratios: bool,
     /// The difference as a share of the smaller.
     pub share: f64,
+    /// How much of it may be chance, as few rounds are.
+    pub chance: f64,
 }
 
 /// A quantity that depends on another, for each peer: memory over the number of containers, say.
@@ -274,7 +284,7 @@ mod tests {
             Unit::Milliseconds,
             &peers(&[NULL, "a", "b"]),
         );
-        for (speed, of_b) in [(1.0, 3.0), (1.0, 3.0), (1.2, 4.0), (1.2, 4.0)] {
+        for (speed, of_b) in [[(1.0, 3.0); 4], [(1.2, 4.0); 4]].concat() {
             figure.add(0, speed);
             figure.add(1, 2.0 * speed);
             figure.add(2, of_b * speed);

@@ -127,8 +127,8 @@ impl Report {
         format!("{}@{}", self.benchmark, self.host.replace('@', "-"))
     }
 
-    /// Where the halves of judged figures differ by more than [`STEADY`] or [`QUIET`], the worst
-    /// first; none in a run that is reported.
+    /// Where the halves of judged figures differ by more than [`STEADY`] or [`QUIET`] and than
+    /// chance, the worst first; none in a run that is reported.
     pub fn refusals(&self) -> Vec<Refusal> {
         let judged = self.figures.iter().filter(|figure| figure.judged);
         let mut refusals: Vec<_> = judged
@@ -136,7 +136,7 @@ impl Report {
                 let limit = |drift: &Drift<'_>| if drift.of_ratios { STEADY } else { QUIET };
                 let drifts = figure
                     .drifts()
-                    .filter(move |drift| drift.share > limit(drift));
+                    .filter(move |drift| drift.share > limit(drift).max(drift.chance));
                 drifts.map(|drift| Refusal {
                     figure: figure.title.clone(),
                     peer: drift.peer.to_owned(),

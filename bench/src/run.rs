@@ -199,8 +199,8 @@ fn outside<B: Benchmark>(benchmark: &B) -> Result<ExitCode> {
     if !report.quick && !refusals.is_empty() {
         let refusals: Vec<_> = refusals.iter().map(Refusal::to_string).collect();
         eprintln!(
-            "bench: no report: the halves of the run differ by more than {:.0} % in ratios, or {:.0} % in values; \
-             the machine was not quiet, run it again: {}",
+            "bench: no report: the halves of the run differ by more than {:.0} % in ratios, or {:.0} % in values, \
+             and by more than chance; the machine was not quiet, run it again: {}",
             STEADY * 100.0,
             QUIET * 100.0,
             refusals.join("; ")

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::figure::{Curve, Figure, ROUNDS_FOR_P99, Row};
+use crate::figure::{Curve, Figure, ROUNDS_FOR_HALVES, ROUNDS_FOR_P99, Row};
 use crate::report::{Report, STEADY};
 
 /// The whole report.
@@ -88,6 +88,22 @@ pub fn notes(report: &Report) -> Vec<String> {
                 drift.share * 100.0
             ));
         }
+    }
+    let is_short = |figure: &Figure| {
+        figure
+            .rows
+            .iter()
+            .any(|row| row.values.len() < ROUNDS_FOR_HALVES)
+    };
+    if !report.quick
+        && report
+            .figures
+            .iter()
+            .any(|figure| figure.judged && is_short(figure))
+    {
+        notes.push(format!(
+            "halves of fewer than {ROUNDS_FOR_HALVES} rounds are not compared: nothing shows whether the machine was quiet"
+        ));
     }
     let few = |figure: &Figure| {
         figure

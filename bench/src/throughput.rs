@@ -15,7 +15,7 @@ use crate::run::{Benchmark, Options, Run};
 use crate::task::{self, Client, Template};
 
 /// How many at a time, and how many in one turn of a peer: in a whole run and in a quick one.
-const SIZES: [(usize, usize, usize); 3] = [(1, 20, 2), (10, 60, 10), (50, 100, 50)];
+const SIZES: [(usize, usize, usize); 3] = [(1, 40, 2), (10, 60, 10), (50, 100, 50)];
 
 /// How many containers a second are started and removed again, 1, 10 and 50 at a time.
 #[derive(Debug, Args)]
