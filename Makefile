@@ -102,6 +102,6 @@ test: build-crash go
 soak: build-crash go
 	@tests/run-all --soak
 
-## make bench    starts side by side with other runtimes
+## make bench    Trireme side by side with other runtimes
 bench: build go
-	@bench/run start --host containerd-2.3 --rounds 30
+	@bench/run all

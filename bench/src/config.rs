@@ -54,7 +54,7 @@ impl Configs {
             of_peers[index] = Some(text);
         }
         Ok(Self {
-            own: optional(fs::read(FILE))?,
+            own: read()?,
             of_peers,
         })
     }
@@ -62,7 +62,7 @@ impl Configs {
     /// Puts the configuration of a peer in place, where any peer has one.
     pub fn set(&self, index: usize) -> Result<()> {
         match self.of_peers.iter().any(Option::is_some) {
-            true => place(self.of_peers[index].as_ref().or(self.own.as_ref())),
+            true => write(self.of_peers[index].as_deref().or(self.own.as_deref())),
             false => Ok(()),
         }
     }
@@ -70,13 +70,27 @@ impl Configs {
     /// Puts the host's own back.
     pub fn restore(&self) -> Result<()> {
         match self.of_peers.iter().any(Option::is_some) {
-            true => place(self.own.as_ref()),
+            true => write(self.own.as_deref()),
             false => Ok(()),
         }
     }
 }
 
-fn place(text: Option<&Vec<u8>>) -> Result<()> {
+/// What the host's configuration holds, where there is one.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn read() -> Result<Option<Vec<u8>>> {
+    optional(fs::read(FILE)).with_context(|| format!("read {FILE}"))
+}
+
+/// Replaces the host's configuration, or removes it.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write(text: Option<&[u8]>) -> Result<()> {
     let done = match text {
         Some(text) => {
             let folder = Path::new(FILE).parent().unwrap_or(Path::new("/"));
@@ -103,7 +117,7 @@ mod tests {
     #[test]
     fn a_configuration_is_of_a_peer_that_there_is() {
         let config: PeerConfig = "nobody=/dev/null".parse().unwrap();
-        let error = Configs::of(&peer::defaults(), &[config]).err().unwrap();
+        let error = Configs::of(&peer::all(), &[config]).err().unwrap();
         assert!(error.to_string().contains("`nobody`"), "{error}");
         assert!("nobody".parse::<PeerConfig>().is_err());
     }

@@ -1,12 +1,29 @@
 //! `trireme-bench`: Trireme and its peers side by side, in one run, on one machine.
 //!
 //! Absolute times say little about a program and much about the machine, so rounds are
-//! interleaved, ratios are taken within a round, and a run whose halves disagree is not reported.
+//! interleaved, ratios are taken within a round, and a run whose halves disagree in them is not
+//! reported.
 
+mod all;
+mod cache;
 mod config;
+mod cpu;
+mod figure;
+mod grpc;
+mod host;
+mod interrupt;
+mod machine;
+mod messages;
+mod page;
 mod peer;
+mod pod;
+mod report;
+mod run;
 mod start;
 mod stats;
+mod task;
+mod text;
+mod throughput;
 
 use std::process::ExitCode;
 
@@ -15,7 +32,8 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(
     name = "bench/run",
-    about = "Benchmarks of Trireme and its peers, side by side"
+    about = "Benchmarks of Trireme and its peers, side by side",
+    max_term_width = 100
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -24,13 +42,20 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Benchmark {
-    /// How long `ctr run --rm` takes, from its start to its end.
-    Start(start::Options),
+    All(all::All),
+    Pod(pod::Pod),
+    Start(start::Start),
+    Throughput(throughput::Throughput),
 }
 
 fn main() -> ExitCode {
-    let Benchmark::Start(options) = Arguments::parse().benchmark;
-    match start::run(&options) {
+    let result = match Arguments::parse().benchmark {
+        Benchmark::All(all) => all::run(&all),
+        Benchmark::Pod(pod) => run::run(&pod),
+        Benchmark::Start(start) => run::run(&start),
+        Benchmark::Throughput(throughput) => run::run(&throughput),
+    };
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("bench: {error:#}");

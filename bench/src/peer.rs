@@ -3,22 +3,44 @@
 use std::str::FromStr;
 
 use anyhow::{Context, Error, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 const WASM: &str = "trireme.test/guests:latest";
 const NATIVE: &str = "trireme.test/native:latest";
 
 /// One runtime under a name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// What the table calls it.
     pub name: String,
     /// What containerd calls it, `io.containerd.X.v1`.
     pub runtime: String,
+    /// The program that the runc shim runs in runc's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runc_binary: Option<String>,
+    /// The handler that CRI has for it, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cri_handler: Option<String>,
     /// The image of its container.
     pub image: String,
     /// The container's arguments; none means the image's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<String>,
+    /// Annotations of its OCI specification.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub annotations: Vec<(String, String)>,
+    /// The engine of Trireme that it needs, where it is Trireme.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+}
+
+/// A peer that is not measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Its name.
+    pub peer: String,
+    /// Why it is not there.
+    pub reason: String,
 }
 
 impl FromStr for Peer {
@@ -38,6 +60,7 @@ impl FromStr for Peer {
             runtime,
             image: words.next().unwrap_or_else(|| WASM.to_owned()),
             arguments: words.collect(),
+            ..Self::default()
         })
     }
 }
@@ -47,20 +70,73 @@ pub const NULL: &str = "null";
 /// The name of the peer that runs a native program.
 pub const RUNC: &str = "runc";
 
-/// The peers of a run that names none.
-pub fn defaults() -> Vec<Peer> {
-    let peer = |name: &str, runtime: &str, image: &str| Peer {
+/// All peers that a run measures that names none: those that a host does not have are left out
+/// there, with a reason.
+pub fn all() -> Vec<Peer> {
+    let mut peers = vec![
+        native(NULL, "io.containerd.null.v1").handled("null"),
+        native(RUNC, "io.containerd.runc.v2").handled("runc"),
+        Peer {
+            runc_binary: Some("crun".to_owned()),
+            ..native("crun", "io.containerd.runc.v2")
+        },
+        Peer {
+            runc_binary: Some("crun".to_owned()),
+            image: WASM.to_owned(),
+            annotations: vec![("run.oci.handler".to_owned(), "wasm".to_owned())],
+            ..native(CRUN_WASMEDGE, "io.containerd.runc.v2")
+        },
+    ];
+    for engine in ["wasmtime", "wasmer", "wasmedge"] {
+        let per_node = match engine {
+            "wasmtime" => "wasm-node".to_owned(),
+            other => format!("{other}-node"),
+        };
+        peers.push(trireme(engine, "pod", engine));
+        peers.push(trireme(engine, "node", &per_node));
+    }
+    peers
+}
+
+/// The name of the peer that is crun with WasmEdge in it.
+pub const CRUN_WASMEDGE: &str = "crun+wasmedge";
+
+fn native(name: &str, runtime: &str) -> Peer {
+    Peer {
         name: name.to_owned(),
         runtime: runtime.to_owned(),
-        image: image.to_owned(),
-        arguments: Vec::new(),
-    };
-    vec![
-        peer(NULL, "io.containerd.null.v1", NATIVE),
-        peer(RUNC, "io.containerd.runc.v2", NATIVE),
-        peer("per-pod", "io.containerd.wasmtime.v1", WASM),
-        peer("per-node", "io.containerd.wasm-node.v1", WASM),
-    ]
+        image: NATIVE.to_owned(),
+        ..Peer::default()
+    }
+}
+
+/// Trireme with an engine and one server per pod or per node.
+pub fn trireme(engine: &str, per: &str, handler: &str) -> Peer {
+    Peer {
+        image: WASM.to_owned(),
+        engine: Some(engine.to_owned()),
+        ..native(
+            &format!("{engine}/{per}"),
+            &format!("io.containerd.{handler}.v1"),
+        )
+    }
+    .handled(handler)
+}
+
+impl Peer {
+    fn handled(mut self, handler: &str) -> Self {
+        self.cri_handler = Some(handler.to_owned());
+        self
+    }
+
+    /// The name of its shim's program: `io.containerd.X.v1` is `containerd-shim-X-v1`.
+    pub fn shim(&self) -> String {
+        let words: Vec<_> = self.runtime.rsplitn(3, '.').collect();
+        match words[..] {
+            [version, name, _] => format!("containerd-shim-{name}-{version}"),
+            _ => self.runtime.clone(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -76,5 +152,18 @@ mod tests {
         assert_eq!(peer.arguments, ["/a", "b"]);
         assert!("mine".parse::<Peer>().is_err());
         assert!("mine=".parse::<Peer>().is_err());
+    }
+
+    #[test]
+    fn a_shim_is_named_after_its_runtime() {
+        assert_eq!(
+            native("x", "io.containerd.runc.v2").shim(),
+            "containerd-shim-runc-v2"
+        );
+        let names: Vec<_> = all().iter().map(Peer::shim).collect();
+        assert!(
+            names.contains(&"containerd-shim-wasmer-node-v1".to_owned()),
+            "{names:?}"
+        );
     }
 }

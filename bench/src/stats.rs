@@ -21,10 +21,14 @@ pub fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// The median of what each round gives on its own: `of` divided by `by`.
+/// What each round gives on its own: `of` divided by `by`.
+pub fn ratios(of: &[f64], by: &[f64]) -> Vec<f64> {
+    of.iter().zip(by).map(|(of, by)| of / by).collect()
+}
+
+/// The median of the rounds' ratios.
 pub fn ratio(of: &[f64], by: &[f64]) -> f64 {
-    let ratios: Vec<_> = of.iter().zip(by).map(|(of, by)| of / by).collect();
-    median(&ratios)
+    median(&ratios(of, by))
 }
 
 /// How far the medians of the first and the second half are apart, as a share of the smaller.
@@ -32,6 +36,18 @@ pub fn drift(values: &[f64]) -> f64 {
     let (first, second) = values.split_at(values.len() / 2);
     let (first, second) = (median(first), median(second));
     (first - second).abs() / first.min(second)
+}
+
+/// How far they may be apart by chance, as a share of the smaller: three standard errors of the
+/// difference of two medians, with the spread taken from the quartiles.
+pub fn chance(values: &[f64]) -> f64 {
+    let (first, second) = values.split_at(values.len() / 2);
+    let variance = |half: &[f64]| {
+        let spread = (quantile(half, 0.75) - quantile(half, 0.25)) / 1.349;
+        (1.2533 * spread).powi(2) / half.len() as f64
+    };
+    let error = (variance(first) + variance(second)).sqrt();
+    3.0 * error / median(first).min(median(second))
 }
 
 #[cfg(test)]
@@ -55,5 +71,17 @@ mod tests {
     fn a_machine_that_changes_is_seen() {
         assert!(drift(&[1.0, 1.0, 1.2, 1.2]) > 0.19);
         assert_eq!(drift(&[1.0, 2.0, 1.0, 2.0]), 0.0);
+    }
+
+    #[test]
+    fn chance_is_small_where_values_are_many_or_alike() {
+        let noisy = |count: usize| {
+            (0..count)
+                .map(|n| 10.0 + (n * 7 % 10) as f64)
+                .collect::<Vec<_>>()
+        };
+        assert!(chance(&noisy(10)) > 0.3);
+        assert!(chance(&noisy(1000)) < 0.1);
+        assert_eq!(chance(&[1.0; 8]), 0.0);
     }
 }

@@ -1,0 +1,55 @@
+//! By containerd's client for the command line.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::peer::Peer;
+
+/// The container's name.
+const NAME: &str = "bench";
+
+/// Runs one container to its end and returns the milliseconds that it took.
+///
+/// # Errors
+///
+/// When it fails; it is removed then.
+pub fn start(peer: &Peer) -> Result<f64> {
+    let mut command = Command::new("ctr");
+    command.args(["run", "--rm", "--runtime", &peer.runtime]);
+    if let Some(binary) = &peer.runc_binary {
+        command.args(["--runc-binary", binary]);
+    }
+    for (key, value) in &peer.annotations {
+        command.args(["--annotation", &format!("{key}={value}")]);
+    }
+    command
+        .args([&peer.image, NAME])
+        .args(&peer.arguments)
+        .stdin(Stdio::null());
+    let begin = Instant::now();
+    let output = command.output().context("run ctr")?;
+    let time = begin.elapsed();
+    if !output.status.success() {
+        remove();
+        let text = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "`ctr run` of {} failed, {}: {}",
+            peer.runtime,
+            output.status,
+            text.trim()
+        );
+    }
+    Ok(time.as_secs_f64() * 1e3)
+}
+
+/// Removes what is left of a container.
+fn remove() {
+    for words in [
+        &["task", "delete", "--force", NAME],
+        &["container", "delete", NAME][..],
+    ] {
+        let _ = Command::new("ctr").args(words).output();
+    }
+}
