@@ -8,17 +8,21 @@ mod all;
 mod cache;
 mod config;
 mod cpu;
+mod density;
 mod figure;
 mod grpc;
 mod host;
 mod interrupt;
 mod machine;
+mod memory;
 mod messages;
 mod page;
 mod peer;
 mod pod;
 mod report;
 mod run;
+mod settings;
+mod sleepers;
 mod start;
 mod stats;
 mod task;
@@ -43,7 +47,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Benchmark {
     All(all::All),
+    Density(density::Density),
     Pod(pod::Pod),
+    PodDensity(density::PodDensity),
     Start(start::Start),
     Throughput(throughput::Throughput),
 }
@@ -51,7 +57,9 @@ enum Benchmark {
 fn main() -> ExitCode {
     let result = match Arguments::parse().benchmark {
         Benchmark::All(all) => all::run(&all),
+        Benchmark::Density(density) => run::run(&density),
         Benchmark::Pod(pod) => run::run(&pod),
+        Benchmark::PodDensity(density) => run::run(&density),
         Benchmark::Start(start) => run::run(&start),
         Benchmark::Throughput(throughput) => run::run(&throughput),
     };
