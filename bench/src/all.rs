@@ -19,6 +19,8 @@ const ALL: &[(&str, &[&str])] = &[
     ("pod", &["forky-2.3"]),
     ("density", &["containerd-2.3"]),
     ("pod-density", &["forky-2.3"]),
+    ("scale", &["containerd-2.3"]),
+    ("cold", &["containerd-2.3"]),
 ];
 
 /// All benchmarks, whose reports make one page.

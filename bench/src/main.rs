@@ -6,6 +6,7 @@
 
 mod all;
 mod cache;
+mod cold;
 mod config;
 mod cpu;
 mod density;
@@ -21,9 +22,11 @@ mod peer;
 mod pod;
 mod report;
 mod run;
+mod scale;
 mod settings;
 mod sleepers;
 mod start;
+mod starter;
 mod stats;
 mod task;
 mod text;
@@ -47,9 +50,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Benchmark {
     All(all::All),
+    Cold(cold::Cold),
     Density(density::Density),
     Pod(pod::Pod),
     PodDensity(density::PodDensity),
+    Scale(scale::Scale),
     Start(start::Start),
     Throughput(throughput::Throughput),
 }
@@ -57,9 +62,11 @@ enum Benchmark {
 fn main() -> ExitCode {
     let result = match Arguments::parse().benchmark {
         Benchmark::All(all) => all::run(&all),
+        Benchmark::Cold(cold) => run::run(&cold),
         Benchmark::Density(density) => run::run(&density),
         Benchmark::Pod(pod) => run::run(&pod),
         Benchmark::PodDensity(density) => run::run(&density),
+        Benchmark::Scale(scale) => run::run(&scale),
         Benchmark::Start(start) => run::run(&start),
         Benchmark::Throughput(throughput) => run::run(&throughput),
     };
