@@ -21,6 +21,7 @@ const ALL: &[(&str, &[&str])] = &[
     ("pod-density", &["forky-2.3"]),
     ("scale", &["containerd-2.3"]),
     ("cold", &["containerd-2.3"]),
+    ("steady", &["containerd-2.3"]),
 ];
 
 /// All benchmarks, whose reports make one page.

@@ -28,6 +28,7 @@ mod sleepers;
 mod start;
 mod starter;
 mod stats;
+mod steady;
 mod task;
 mod text;
 mod throughput;
@@ -56,6 +57,7 @@ enum Benchmark {
     PodDensity(density::PodDensity),
     Scale(scale::Scale),
     Start(start::Start),
+    Steady(steady::Steady),
     Throughput(throughput::Throughput),
 }
 
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Benchmark::PodDensity(density) => run::run(&density),
         Benchmark::Scale(scale) => run::run(&scale),
         Benchmark::Start(start) => run::run(&start),
+        Benchmark::Steady(steady) => run::run(&steady),
         Benchmark::Throughput(throughput) => run::run(&throughput),
     };
     match result {
