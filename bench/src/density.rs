@@ -73,7 +73,9 @@ impl Benchmark for Density {
     }
 
     fn measure(&self, run: &Run, report: &mut Report) -> Result<()> {
-        measure(run, report, &self.counts, |peer| Ok(Containers::of(peer)))
+        measure("container", run, report, &self.counts, |peer| {
+            Ok(Containers::of(peer))
+        })
     }
 }
 
@@ -105,11 +107,12 @@ impl Benchmark for PodDensity {
     }
 
     fn measure(&self, run: &Run, report: &mut Report) -> Result<()> {
-        measure(run, report, &self.counts, Pods::of)
+        measure("pod", run, report, &self.counts, Pods::of)
     }
 }
 
 fn measure<'a, F: Fleet>(
+    what: &'static str,
     run: &'a Run,
     report: &mut Report,
     counts: &Counts,
@@ -119,7 +122,7 @@ fn measure<'a, F: Fleet>(
     let _settings = Settings::add(&[LEAVE_SOON])?;
     // Of a run that was killed.
     sleepers::remove(fleet(&run.peers[0])?)?;
-    let mut tables = Tables::of(&run.peers, &counts)?;
+    let mut tables = Tables::of(what, &run.peers, &counts)?;
     run.turns(|turn| {
         let readings = readings(|| fleet(&run.peers[turn.index]), &counts)?;
         if turn.round.is_some() {

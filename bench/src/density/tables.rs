@@ -24,7 +24,7 @@ struct Quantity {
 const QUANTITIES: [Quantity; 7] = [
     Quantity {
         id: "taken",
-        title: "Memory taken from the system but by containerd, each further container",
+        title: "Memory taken from the system but by containerd",
         unit: Unit::Kilobytes,
         note: "MemAvailable and the free pages of each processor, without caches, less the growth of containerd's \
                own pages, which comes and goes with its garbage collection",
@@ -32,7 +32,7 @@ const QUANTITIES: [Quantity; 7] = [
     },
     Quantity {
         id: "pss",
-        title: "Proportional set sizes of its processes, each further container",
+        title: "Proportional set sizes of its processes",
         unit: Unit::Kilobytes,
         note: "shims, their helpers, and what runs in containers",
         of: Reading::pss,
@@ -53,21 +53,21 @@ const QUANTITIES: [Quantity; 7] = [
     },
     Quantity {
         id: "kernel",
-        title: "The kernel's own, each further container",
+        title: "The kernel's own",
         unit: Unit::Kilobytes,
         note: "slab, page tables, kernel stacks and per-CPU data",
         of: |reading| reading.kernel,
     },
     Quantity {
         id: "processes",
-        title: "Processes for each container",
+        title: "Processes",
         unit: Unit::Count,
         note: "",
         of: Reading::processes,
     },
     Quantity {
         id: "threads",
-        title: "Threads for each container",
+        title: "Threads",
         unit: Unit::Count,
         note: "",
         of: Reading::threads,
@@ -101,6 +101,7 @@ const TOTALS: [Quantity; 3] = [
 
 /// The readings as they will be reported.
 pub struct Tables {
+    what: &'static str,
     counts: Vec<usize>,
     span: [usize; 2],
     figures: Vec<Figure>,
@@ -109,22 +110,24 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Empty ones of these peers, at these numbers of containers, the first of which is 0.
+    /// Empty ones of these peers, for containers or pods, at these numbers of containers, the first of which is 0.
     ///
     /// # Errors
     ///
     /// When there are too few numbers.
-    pub fn of(peers: &[Peer], counts: &[usize]) -> Result<Self> {
+    pub fn of(what: &'static str, peers: &[Peer], counts: &[usize]) -> Result<Self> {
         let span = span(counts).context("--counts: it takes two numbers to compare")?;
         ensure!(counts.first() == Some(&0), "the first count is not 0");
         let [from, to] = span.map(|index| counts[index]);
         let figure = |quantity: &Quantity| {
-            let note = format!("{}; from {from} to {to} containers", quantity.note);
-            Figure::new(quantity.id, quantity.title, quantity.unit, peers)
+            let note = format!("{}; from {from} to {to} {what}s", quantity.note);
+            let title = format!("{}, for each further {what}", quantity.title);
+            Figure::new(quantity.id, &title, quantity.unit, peers)
                 .note(note.trim_start_matches("; "))
                 .unjudged()
         };
         Ok(Self {
+            what,
             counts: counts.to_vec(),
             span,
             figures: QUANTITIES.iter().map(figure).collect(),
@@ -155,9 +158,10 @@ impl Tables {
             let values = &self.figures[0].rows[null].values;
             if !values.is_empty() {
                 report.notes.push(format!(
-                    "{:.0} kB of each further container are nobody's choice: containerd's null shim takes them, two \
-                     idle processes of its own among them",
-                    median(values)
+                    "{:.0} kB of each further {} are nobody's choice: containerd's null shim takes them, idle \
+                     processes of its own among them",
+                    median(values),
+                    self.what
                 ));
             }
         }
@@ -172,7 +176,7 @@ impl Tables {
             report.curves.push(Curve {
                 id: quantity.id.to_owned(),
                 title: quantity.title.to_owned(),
-                x: "containers".to_owned(),
+                x: format!("{}s", self.what),
                 y: "kB".to_owned(),
                 note: quantity.note.to_owned(),
                 lines: peers.iter().zip(rounds).map(line).collect(),
@@ -214,7 +218,7 @@ mod tests {
     #[test]
     fn the_slope_and_the_totals_are_those_of_the_readings() {
         let peers = peer::all();
-        let mut tables = Tables::of(&peers, &[0, 20, 120]).unwrap();
+        let mut tables = Tables::of("container", &peers, &[0, 20, 120]).unwrap();
         let reading = |available: f64, containerd: f64| {
             let mut reading = Reading {
                 available,
