@@ -17,6 +17,11 @@ const ALL: &[(&str, &[&str])] = &[
     ("start", &["containerd-2.3", "trixie"]),
     ("throughput", &["containerd-2.3"]),
     ("pod", &["forky-2.3"]),
+    ("density", &["containerd-2.3"]),
+    ("pod-density", &["forky-2.3"]),
+    ("scale", &["containerd-2.3"]),
+    ("cold", &["containerd-2.3"]),
+    ("steady", &["containerd-2.3"]),
 ];
 
 /// All benchmarks, whose reports make one page.

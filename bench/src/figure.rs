@@ -23,6 +23,8 @@ pub enum Unit {
     Kilobytes,
     /// Processor time in milliseconds per second.
     CpuMillisecondsPerSecond,
+    /// A part of something else.
+    Percent,
     /// A plain number.
     Count,
 }
@@ -35,6 +37,7 @@ impl Unit {
             Self::TasksPerSecond => "tasks/s",
             Self::Kilobytes => "kB",
             Self::CpuMillisecondsPerSecond => "CPU ms/s",
+            Self::Percent => "%",
             Self::Count => "",
         }
     }

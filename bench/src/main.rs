@@ -6,21 +6,29 @@
 
 mod all;
 mod cache;
+mod cold;
 mod config;
 mod cpu;
+mod density;
 mod figure;
 mod grpc;
 mod host;
 mod interrupt;
 mod machine;
+mod memory;
 mod messages;
 mod page;
 mod peer;
 mod pod;
 mod report;
 mod run;
+mod scale;
+mod settings;
+mod sleepers;
 mod start;
+mod starter;
 mod stats;
+mod steady;
 mod task;
 mod text;
 mod throughput;
@@ -43,16 +51,26 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Benchmark {
     All(all::All),
+    Cold(cold::Cold),
+    Density(density::Density),
     Pod(pod::Pod),
+    PodDensity(density::PodDensity),
+    Scale(scale::Scale),
     Start(start::Start),
+    Steady(steady::Steady),
     Throughput(throughput::Throughput),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().benchmark {
         Benchmark::All(all) => all::run(&all),
+        Benchmark::Cold(cold) => run::run(&cold),
+        Benchmark::Density(density) => run::run(&density),
         Benchmark::Pod(pod) => run::run(&pod),
+        Benchmark::PodDensity(density) => run::run(&density),
+        Benchmark::Scale(scale) => run::run(&scale),
         Benchmark::Start(start) => run::run(&start),
+        Benchmark::Steady(steady) => run::run(&steady),
         Benchmark::Throughput(throughput) => run::run(&throughput),
     };
     match result {

@@ -1,7 +1,7 @@
 //! Pods of one container, as the kubelet asks for them, with and without a pause container.
 
 mod config;
-mod cri;
+pub mod cri;
 
 use std::any::Any;
 use std::time::Instant;
@@ -50,39 +50,20 @@ impl Benchmark for Pod {
         &self.options
     }
 
-    /// Those of the other benchmarks, and pods that Trireme makes itself.
     fn peers(&self) -> Vec<Peer> {
-        let mut peers = peer::all();
-        for peer in &mut peers {
-            if peer.name == NULL {
-                peer.runtime = "io.containerd.null-sleep.v1".to_owned();
-            }
-        }
-        for (name, handler) in [("pod", "wasm"), ("node", "wasm-node")] {
-            peers.push(Peer {
-                name: format!("wasmtime/{name}, no pause"),
-                cri_handler: Some(format!("{handler}-sandbox")),
-                ..peer::trireme("wasmtime", name, handler)
-            });
-        }
-        peers
+        peers()
     }
 
     fn lacks(&self, peer: &Peer) -> Option<String> {
-        let Some(handler) = &peer.cri_handler else {
-            return Some("CRI has no handler for it".to_owned());
-        };
-        let known = machine::output("crictl", &["info"]).unwrap_or_default();
-        let is_known = known.contains(&format!("\"{handler}\""));
-        (!is_known).then(|| format!("CRI of this containerd has no handler {handler}"))
+        lacks(peer)
     }
 
     fn prepare(&self, host: &str) -> Result<Option<Box<dyn Any>>> {
-        Ok(Some(Box::new(Stopped::in_host(host)?)))
+        prepare(host)
     }
 
     fn enter(&self) -> Result<Option<Box<dyn Any>>> {
-        Ok(Some(Box::new(Daemon::start(HANDLERS)?)))
+        enter()
     }
 
     fn measure(&self, run: &Run, report: &mut Report) -> Result<()> {
@@ -98,6 +79,52 @@ impl Benchmark for Pod {
         figures.into_iter().for_each(|figure| report.add(figure));
         Ok(())
     }
+}
+
+/// The peers of the other benchmarks, and pods that Trireme makes itself.
+pub fn peers() -> Vec<Peer> {
+    let mut peers = peer::all();
+    for peer in &mut peers {
+        if peer.name == NULL {
+            peer.runtime = "io.containerd.null-sleep.v1".to_owned();
+        }
+    }
+    for (name, handler) in [("pod", "wasm"), ("node", "wasm-node")] {
+        peers.push(Peer {
+            name: format!("wasmtime/{name}, no pause"),
+            cri_handler: Some(format!("{handler}-sandbox")),
+            ..peer::trireme("wasmtime", name, handler)
+        });
+    }
+    peers
+}
+
+/// Why CRI of this host cannot make pods of a peer, where it cannot.
+pub fn lacks(peer: &Peer) -> Option<String> {
+    let Some(handler) = &peer.cri_handler else {
+        return Some("CRI has no handler for it".to_owned());
+    };
+    let known = machine::output("crictl", &["info"]).unwrap_or_default();
+    let is_known = known.contains(&format!("\"{handler}\""));
+    (!is_known).then(|| format!("CRI of this containerd has no handler {handler}"))
+}
+
+/// Stops the containerd of a host, from outside; dropped, it runs again.
+///
+/// # Errors
+///
+/// When the host does not come up, or its containerd does not end.
+pub fn prepare(host: &str) -> Result<Option<Box<dyn Any>>> {
+    Ok(Some(Box::new(Stopped::in_host(host)?)))
+}
+
+/// Starts one that has the handlers that the host's may lack, from inside; dropped, it ends.
+///
+/// # Errors
+///
+/// When it does not come up.
+pub fn enter() -> Result<Option<Box<dyn Any>>> {
+    Ok(Some(Box::new(Daemon::start(HANDLERS)?)))
 }
 
 impl Pod {

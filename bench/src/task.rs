@@ -64,7 +64,8 @@ impl Template {
         for annotation in &annotations {
             create.extend(["--annotation", annotation]);
         }
-        create.extend([peer.image.as_str(), TEMPLATE]);
+        // Or flags among the arguments would be taken for its own.
+        create.extend(["--", peer.image.as_str(), TEMPLATE]);
         create.extend(peer.arguments.iter().map(String::as_str));
         ctr(&create)?;
         let seen = || {

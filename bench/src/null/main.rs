@@ -2,8 +2,9 @@
 //!
 //! One server per container. It answers every call of the task service, versions 2 and 3, with
 //! what the client needs to go on; it mounts nothing, isolates nothing, publishes no event. Create
-//! forks a child that holds the output pipes, Start lets it exit with 0. Anything that a shim does
-//! beyond this, it does for a reason of its own.
+//! forks a child that holds the output pipes, Start lets it exit with 0; under the name
+//! `containerd-shim-null-sleep-v1` Kill does. Anything that a shim does beyond this, it does for a
+//! reason of its own.
 
 mod frame;
 mod server;
@@ -20,6 +21,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
 
 const SOCKETS: &str = "/run/containerd/s";
+/// What the program is called where its tasks go on until they are killed.
+const SLEEPS: &str = "containerd-shim-null-sleep-v1";
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse(std::env::args_os().skip(1));
@@ -74,11 +77,18 @@ fn start(arguments: &Arguments) -> Result<()> {
     match unsafe { fork() }? {
         ForkResult::Child => {
             leave_caller()?;
-            server::serve(&listener)?;
+            server::serve(&listener, sleeps())?;
             fs::remove_file(&socket)
         }
         ForkResult::Parent { .. } => write!(std::io::stdout(), "unix://{}", socket.display()),
     }
+}
+
+fn sleeps() -> bool {
+    let name = std::env::args_os().next().unwrap_or_default();
+    Path::new(&name)
+        .file_name()
+        .is_some_and(|name| name == SLEEPS)
 }
 
 /// containerd waits for the end of stdout and stderr.

@@ -16,9 +16,12 @@ use crate::wire::{Message, find};
 const CREATED: u64 = 1;
 const STOPPED: u64 = 3;
 
-/// Serves until Shutdown.
-pub fn serve(listener: &UnixListener) -> Result<()> {
-    let mut task = Task::default();
+/// Serves until Shutdown. With `sleeps`, the task goes on until it is killed.
+pub fn serve(listener: &UnixListener, sleeps: bool) -> Result<()> {
+    let mut task = Task {
+        sleeps,
+        ..Task::default()
+    };
     loop {
         let (mut stream, _) = listener.accept()?;
         while let Some(request) = frame::read(&mut stream) {
@@ -33,6 +36,7 @@ pub fn serve(listener: &UnixListener) -> Result<()> {
 
 #[derive(Default)]
 struct Task {
+    sleeps: bool,
     child: Option<(Pid, UnixStream)>,
     pid: u64,
     exited: Option<Duration>,
@@ -52,7 +56,9 @@ impl Task {
                     request.stream,
                     Message::default().integer(1, self.pid),
                 )?;
-                self.end()?;
+                if !self.sleeps {
+                    self.end()?;
+                }
                 return self.answer_waiting(stream).map(|()| false);
             }
             "Wait" if self.exited.is_none() => {
@@ -118,6 +124,9 @@ impl Task {
     }
 
     fn answer_waiting(&mut self, stream: &mut UnixStream) -> Result<()> {
+        if self.child.is_some() {
+            return Ok(());
+        }
         for number in std::mem::take(&mut self.waiting) {
             frame::write(stream, number, self.exit_status(1))?;
         }

@@ -17,6 +17,8 @@ const SOCKET: &str = "/run/containerd/containerd.sock";
 /// What every pod of the benchmarks is labelled with.
 const LABEL: (&str, &str) = ("trireme.test/bench", "pod");
 const NAME: &str = "sleeper";
+/// How many are removed at a time: each costs a few processes.
+const AT_A_TIME: usize = 10;
 /// What its container runs.
 const COMMAND: [&str; 2] = ["/sleep.wasm", "1000"];
 /// Each container has a pid namespace of its own, as Kubernetes asks for by default.
@@ -129,17 +131,19 @@ impl Client {
             filter: Some(filter),
         };
         let pods: cri::Pods = self.connection.call(LIST, list).await?;
-        let ends = pods.items.into_iter().map(|pod| {
-            let connection = self.connection.clone();
-            tokio::spawn(async move {
-                let _: Empty = connection.call(STOP, pod.clone()).await?;
-                let _: Empty = connection.call(REMOVE, pod).await?;
-                anyhow::Ok(())
-            })
-        });
         let mut result = Ok(());
-        for end in ends.collect::<Vec<_>>() {
-            result = result.and(end.await.context("remove a pod")?);
+        for pods in pods.items.chunks(AT_A_TIME) {
+            let ends = pods.iter().cloned().map(|pod| {
+                let connection = self.connection.clone();
+                tokio::spawn(async move {
+                    let _: Empty = connection.call(STOP, pod.clone()).await?;
+                    let _: Empty = connection.call(REMOVE, pod).await?;
+                    anyhow::Ok(())
+                })
+            });
+            for end in ends.collect::<Vec<_>>() {
+                result = result.and(end.await.context("remove a pod")?);
+            }
         }
         result
     }
