@@ -177,7 +177,12 @@ pub fn load(
     // this very build and settings, and nobody else can write to it.
     let program = unsafe { engine.load(File::from(code), kind, plan.entry.function.as_deref()) }
         .map_err(|error| blame(&plan, kind, &error))?;
-    signals::install().context("cannot install signal handlers")?;
+    // What a plugin does to handlers when it loads is undone.
+    let installed = match plan.engine.plugin.is_none() && signals::are_installed() {
+        true => signals::install_in_copy(),
+        false => signals::install(),
+    };
+    installed.context("cannot install signal handlers")?;
     Ok(Prepared {
         program,
         guest,

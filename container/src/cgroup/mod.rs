@@ -17,7 +17,7 @@ mod v1;
 mod v2;
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -234,18 +234,26 @@ impl Cgroup {
         // together, so which of the two goes first depends on whether they grow
         // or shrink: what is refused is tried again after the others.
         let mut again = Vec::new();
+        let mut last = None;
         for write in &writes {
-            match self.write(write) {
+            match self.write(write, &mut last) {
                 Err(CgroupError::Sys(_)) if write.file == "memory.limit_in_bytes" => {
                     again.push(write);
                 }
                 other => other?,
             }
         }
-        again.into_iter().try_for_each(|write| self.write(write))
+        again
+            .into_iter()
+            .try_for_each(|write| self.write(write, &mut last))
     }
 
-    fn write(&self, write: &Write) -> Result<(), CgroupError> {
+    /// Writes one limit. The file stays open for the next: there may be a dozen of devices.
+    fn write(
+        &self,
+        write: &Write,
+        last: &mut Option<(PathBuf, fs::File)>,
+    ) -> Result<(), CgroupError> {
         let folder = self
             .controller(write.controller)
             .ok_or(CgroupError::NoController {
@@ -253,13 +261,21 @@ impl Cgroup {
                 controller: write.controller,
             })?;
         let path = folder.join(&write.file);
-        Ok(fs::write(&path, &write.value).doing(|| {
+        let what = || {
             let Write { what, value, .. } = write;
             format!(
                 "set linux.resources.{what}: write {value} to {}",
                 path.display()
             )
-        })?)
+        };
+        let mut file = match last.take() {
+            Some((open, file)) if open == path => file,
+            _ => fs::File::create(&path).doing(what)?,
+        };
+        // In one piece: the kernel takes each write for a value of its own.
+        file.write_all(write.value.as_bytes()).doing(what)?;
+        *last = Some((path, file));
+        Ok(())
     }
 
     /// What of the specification's resources this host's version of cgroups, or

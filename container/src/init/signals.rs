@@ -5,6 +5,7 @@
 //! there, so every signal whose default is to terminate gets one.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Signals that end a process by default and that no engine uses for itself.
 const TERMINATING: &[i32] = &[
@@ -25,6 +26,22 @@ const TERMINATING: &[i32] = &[
     libc::SIGPWR,
     libc::SIGSYS,
 ];
+
+/// The same in a copy of a process that has done so: what the making of the copy has undone.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn install_in_copy() -> io::Result<()> {
+    set(libc::SIGPIPE, libc::SIG_IGN)
+}
+
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Whether [`install`] was called here, or in the zygote that this is a copy of.
+pub fn are_installed() -> bool {
+    INSTALLED.load(Ordering::Relaxed)
+}
 
 extern "C" fn end(signal: libc::c_int) {
     // SAFETY: _exit is async-signal-safe.
@@ -47,7 +64,9 @@ pub fn install() -> io::Result<()> {
     // What Linux programs leave behind that were executed beside it are children of
     // pid 1, and nobody else would take note of their end.
     set(libc::SIGCHLD, libc::SIG_IGN)?;
-    set(libc::SIGPIPE, libc::SIG_IGN)
+    set(libc::SIGPIPE, libc::SIG_IGN)?;
+    INSTALLED.store(true, Ordering::Relaxed);
+    Ok(())
 }
 
 fn set(signal: i32, handler: usize) -> io::Result<()> {

@@ -290,7 +290,8 @@ impl Container {
 
     /// Sees init to its end and tells the world.
     pub async fn watch(self: Arc<Self>, events: Events) {
-        let (exit, oom_kills) = scope::until(&self.cgroup, self.init.end(&self.log)).await;
+        let ((exit, streams), oom_kills) =
+            scope::until(&self.cgroup, self.init.end(&self.log)).await;
         if self.launcher == Launcher::Native {
             // In a pid namespace that others share, its children go on.
             let cgroup = self.cgroup.clone();
@@ -306,6 +307,8 @@ impl Container {
             pid: self.pid(),
             exit,
         });
+        tokio::task::yield_now().await;
+        drop(streams);
         // Whoever waits for the end is to know of it first.
         events.drained(PATIENCE).await;
         self.mounts.let_go();

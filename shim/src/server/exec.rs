@@ -217,7 +217,7 @@ impl Exec {
     /// Sees the process to its end and tells the world.
     async fn watch(self: Arc<Self>, container: Arc<Container>, events: Events) {
         let pid = self.process.pid();
-        let exit = self.process.end(&container.log).await;
+        let (exit, streams) = self.process.end(&container.log).await;
         container.forget(pid);
         events.send(&Event::Exit {
             id: container.id.clone(),
@@ -226,6 +226,8 @@ impl Exec {
             exit,
         });
         self.process.has_ended(exit);
+        tokio::task::yield_now().await;
+        drop(streams);
     }
 }
 

@@ -181,8 +181,10 @@ impl Process {
         logger.map(Logger::pid)
     }
 
-    /// Sees it to its end: reaps it and has its output read. Nobody is told.
-    pub async fn end(&self, log: &TaskLog) -> Exit {
+    /// Sees it to its end: reaps it and has its output read. Nobody is told. The server's ends
+    /// of its streams come along: whoever waits for the end of the output is to know that of
+    /// the process by then, and closing them wakes them up.
+    pub async fn end(&self, log: &TaskLog) -> (Exit, Vec<OwnedFd>) {
         let status = match self.body.get() {
             Some(body) => ended(&body.child).await.unwrap_or_else(|error| {
                 log.warn(&format!("cannot wait for {}: {error}", self.pid()));
@@ -195,22 +197,23 @@ impl Process {
             at: SystemTime::now(),
         };
         crash::step("after_exit");
+        let mut streams = Vec::new();
         if let Some(body) = self.body.get() {
             if let Some(terminal) = &body.terminal {
                 terminal.drain().await;
             }
-            let outputs = std::mem::take(&mut *lock(&body.outputs));
-            let_go(outputs).await;
+            streams = std::mem::take(&mut *lock(&body.outputs));
+            are_read(&streams).await;
+            streams.extend(lock(&body.hold).take());
         }
-        self.close_stdin();
-        exit
+        (exit, streams)
     }
 }
 
-/// Keeps what a guest has written until its client has opened the other end
-/// and read it. A client that is not there any more is not waited for long:
-/// the end of the output is part of the process's end.
-async fn let_go(outputs: Vec<OwnedFd>) {
+/// Waits until a client has opened the other end of what a guest has written to, and read
+/// it. One that is not there any more is not waited for long: the end of the output is part
+/// of the process's end.
+async fn are_read(outputs: &[OwnedFd]) {
     let read = async {
         while !outputs.iter().all(|fifo| stdio::is_drained(fifo.as_fd())) {
             tokio::time::sleep(PAUSE).await;

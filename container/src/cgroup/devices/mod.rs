@@ -50,7 +50,10 @@ impl Cgroup {
             Version::V1 => {
                 let rules = resources.and_then(|resources| resources.devices().as_deref());
                 let writes = v1::devices(rules.unwrap_or_default());
-                writes.iter().try_for_each(|write| self.write(write))
+                let mut last = None;
+                writes
+                    .iter()
+                    .try_for_each(|write| self.write(write, &mut last))
             }
             // They were limited when it was made.
             Version::V2 => Ok(()),
