@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::cache;
@@ -53,7 +53,8 @@ pub fn run(all: &All) -> Result<ExitCode> {
         && let Some(host) = &all.host
     {
         let status = Command::new(host_script()).args([host, "--down"]).status();
-        status.context("run tests/host")?;
+        let status = status.context("run tests/host")?;
+        ensure!(status.success(), "tests/host {host} --down failed");
     }
     let failed = failed?;
     if failed.is_empty() {

@@ -1,5 +1,6 @@
 //! Peers that differ in the configuration of Trireme alone.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,12 @@ impl FromStr for PeerConfig {
             peer: peer.to_owned(),
             file: file.into(),
         })
+    }
+}
+
+impl fmt::Display for PeerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} was configured by {}", self.peer, self.file.display())
     }
 }
 

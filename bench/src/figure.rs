@@ -21,8 +21,6 @@ pub enum Unit {
     TasksPerSecond,
     /// Memory in kB of 1024 bytes.
     Kilobytes,
-    /// Processor time in milliseconds per second.
-    CpuMillisecondsPerSecond,
     /// A part of something else.
     Percent,
     /// A plain number.
@@ -36,7 +34,6 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::TasksPerSecond => "tasks/s",
             Self::Kilobytes => "kB",
-            Self::CpuMillisecondsPerSecond => "CPU ms/s",
             Self::Percent => "%",
             Self::Count => "",
         }
@@ -186,7 +183,7 @@ impl Figure {
             };
             Drift {
                 peer: &row.peer,
-                of_ratios: base.is_some(),
+                of_ratios: base.is_some() || self.unit == Unit::Percent,
                 share: drift(&compared),
                 chance: chance(&compared),
             }

@@ -15,6 +15,7 @@ use crate::cache;
 use crate::config;
 use crate::machine;
 use crate::peer::Peer;
+use crate::settings;
 
 /// Where the host has Trireme's programs.
 const PROGRAMS: &str = "/opt/trireme/bin";
@@ -62,7 +63,7 @@ impl Place {
     /// # Errors
     ///
     /// When a file cannot be written; what was changed is as it was then.
-    pub fn set_up(peers: &[Peer]) -> Result<Self> {
+    pub fn set_up(peers: &[Peer], quick: bool) -> Result<Self> {
         let mut place = Self {
             engines: String::new(),
             crun: machine::output("crun", &["--version"]).unwrap_or_default(),
@@ -72,10 +73,13 @@ impl Place {
         };
         if Path::new(PROGRAMS).join(SHIM).exists() {
             place.add_plugin()?;
-            place.add_handlers(peers)?;
+            place.add_handlers(peers, quick)?;
         }
         // It says on stdout which there are, and there too why others are not.
-        place.engines = machine::output("trireme", &["engines"]).unwrap_or_default();
+        if Path::new(PROGRAMS).join(SHIM).exists() {
+            place.engines = machine::output("trireme", &["engines"])
+                .context("`trireme engines` failed; run it in the host to see why")?;
+        }
         if !place.crun.is_empty() && peers.iter().any(|peer| peer.runc_binary.is_some()) {
             place.hugetlb = mount_hugetlb()?;
         }
@@ -96,10 +100,14 @@ impl Place {
         Ok(())
     }
 
-    fn add_handlers(&mut self, peers: &[Peer]) -> Result<()> {
+    fn add_handlers(&mut self, peers: &[Peer], quick: bool) -> Result<()> {
         let own = self.config.clone().unwrap_or_default();
         let own = String::from_utf8(own).context("read Trireme's configuration")?;
-        config::write(Some(with_handlers(&own).as_bytes()))?;
+        let mut text = with_handlers(&own);
+        if quick {
+            text = settings::with(&text, &[settings::LEAVE_SOON]);
+        }
+        config::write(Some(text.as_bytes()))?;
         for peer in peers.iter().filter(|peer| peer.engine.is_some()) {
             let link = Path::new(PROGRAMS).join(peer.shim());
             if fs::symlink_metadata(&link).is_err() {
@@ -172,15 +180,7 @@ fn with_handlers(own: &str) -> String {
         handler("wasmedge-node", "wasmedge", "per-node"),
         handler("wasmer-node", "wasmer", "per-node"),
     ];
-    let mut text = own.to_owned();
-    for table in tables {
-        let head = table.lines().next().unwrap_or_default();
-        if !own.lines().any(|line| line.trim() == head) {
-            text.push('\n');
-            text.push_str(&table);
-        }
-    }
-    text
+    settings::with(own, &tables.each_ref().map(String::as_str))
 }
 
 /// crun does not run beside cgroups of version 1 while the hierarchy of version 2 has a controller.

@@ -43,6 +43,15 @@ pub struct LeftOut {
     pub reason: String,
 }
 
+impl LeftOut {
+    /// Whether it is one that not every host can have: crun, WasmEdge's library, pods by the
+    /// sandbox API of containerd 2.
+    pub fn may_be_missing(&self) -> bool {
+        let optional = ["crun", "wasmedge/"];
+        optional.iter().any(|name| self.peer.starts_with(name)) || self.peer.ends_with("no pause")
+    }
+}
+
 impl FromStr for Peer {
     type Err = Error;
 

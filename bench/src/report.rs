@@ -30,6 +30,9 @@ pub struct Report {
     pub warm_up: u32,
     /// Whether it only showed that the benchmark works: its times are not judged.
     pub quick: bool,
+    /// Whether its peers or their configuration were chosen: it does not take the place of a whole
+    /// run.
+    pub chosen: bool,
     /// The peers, in the order of the rows.
     pub peers: Vec<Peer>,
     /// Those that were not there, and why.
@@ -88,6 +91,7 @@ impl Report {
             rounds: 0,
             warm_up: 0,
             quick: false,
+            chosen: false,
             peers: Vec::new(),
             left_out: Vec::new(),
             figures: Vec::new(),
@@ -124,7 +128,8 @@ impl Report {
 
     /// The name of its file, without an ending.
     pub fn file_stem(&self) -> String {
-        format!("{}@{}", self.benchmark, self.host.replace('@', "-"))
+        let chosen = if self.chosen { "-chosen" } else { "" };
+        format!("{}@{}{chosen}", self.benchmark, self.host.replace('@', "-"))
     }
 
     /// Where the halves of judged figures differ by more than [`STEADY`] or [`QUIET`] and than

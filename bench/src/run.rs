@@ -136,7 +136,8 @@ pub struct Turn<'a> {
 
 impl Run {
     /// Gives every peer its turn in every round, with its configuration in place. Every round
-    /// begins with another peer, so that none always follows the same one.
+    /// begins with another peer, and every second one goes backwards, so that none always follows
+    /// the same one.
     ///
     /// # Errors
     ///
@@ -146,7 +147,12 @@ impl Run {
         for round in warm_up.chain((0..self.rounds).map(Some)) {
             for place in 0..self.peers.len() {
                 interrupt::check()?;
-                let index = (round.unwrap_or(0) as usize + place) % self.peers.len();
+                let round_index = round.unwrap_or(0) as usize;
+                let place = match round_index % 2 {
+                    0 => place,
+                    _ => self.peers.len() - 1 - place,
+                };
+                let index = (round_index + place) % self.peers.len();
                 self.configs.set(index)?;
                 let peer = &self.peers[index];
                 turn(Turn { index, peer, round }).with_context(|| peer.name.clone())?;
@@ -254,7 +260,7 @@ fn inside<B: Benchmark>(benchmark: &B) -> Result<()> {
     let options = benchmark.options();
     let mut report = Report::begin(B::NAME)?;
     let wanted = wanted(benchmark.peers(), &options.peers, &options.only)?;
-    let place = host::Place::set_up(&wanted)?;
+    let place = host::Place::set_up(&wanted, options.quick)?;
     let entered = benchmark.enter()?;
     report.versions = machine::versions();
     let mut peers = Vec::new();
@@ -271,6 +277,16 @@ fn inside<B: Benchmark>(benchmark: &B) -> Result<()> {
         }
     }
     ensure!(!peers.is_empty(), "no peer is there: {:?}", report.left_out);
+    if options.quick {
+        let missing = report.left_out.iter().find(|left| !left.may_be_missing());
+        ensure!(
+            missing.is_none(),
+            "a peer that every host has is not there: {missing:?}"
+        );
+    }
+    for config in &options.configs {
+        report.notes.push(config.to_string());
+    }
     let run = Run {
         configs: Configs::of(&peers, &options.configs)?,
         rounds: options
@@ -285,6 +301,8 @@ fn inside<B: Benchmark>(benchmark: &B) -> Result<()> {
     report.peers.clone_from(&run.peers);
     (report.rounds, report.warm_up) = (run.rounds, run.warm_up);
     report.quick = run.quick;
+    report.chosen =
+        !(options.only.is_empty() && options.peers.is_empty() && options.configs.is_empty());
     let measured = benchmark.measure(&run, &mut report);
     let restored = run.configs.restore();
     drop(entered);

@@ -37,7 +37,8 @@ impl Drop for Settings {
     }
 }
 
-fn with(own: &str, tables: &[&str]) -> String {
+/// A configuration with more tables; those that it has are left as they are.
+pub fn with(own: &str, tables: &[&str]) -> String {
     let mut text = own.to_owned();
     for table in tables {
         let head = table.lines().next().unwrap_or_default();

@@ -67,6 +67,8 @@ impl Template {
         // Or flags among the arguments would be taken for its own.
         create.extend(["--", peer.image.as_str(), TEMPLATE]);
         create.extend(peer.arguments.iter().map(String::as_str));
+        // Of a run that was killed, if there is one.
+        let _ = ctr(&["container", "delete", TEMPLATE]);
         ctr(&create)?;
         let seen = || {
             let container: Value = serde_json::from_str(&ctr(&["container", "info", TEMPLATE])?)?;

@@ -89,18 +89,23 @@ pub fn notes(report: &Report) -> Vec<String> {
             ));
         }
     }
+    let loose = report.figures.iter().flat_map(Figure::drifts);
+    for drift in loose.filter(|drift| drift.of_ratios && drift.share > STEADY) {
+        if !report.quick {
+            notes.push(format!(
+                "the halves differ by {:.0} % for {}, which so few rounds may do by chance",
+                drift.share * 100.0,
+                drift.peer
+            ));
+        }
+    }
     let is_short = |figure: &Figure| {
         figure
             .rows
             .iter()
             .any(|row| row.values.len() < ROUNDS_FOR_HALVES)
     };
-    if !report.quick
-        && report
-            .figures
-            .iter()
-            .any(|figure| figure.judged && is_short(figure))
-    {
+    if !report.quick && report.figures.iter().any(is_short) {
         notes.push(format!(
             "halves of fewer than {ROUNDS_FOR_HALVES} rounds are not compared: nothing shows whether the machine was quiet"
         ));

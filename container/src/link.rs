@@ -255,11 +255,14 @@ impl Link {
     fn length(&self) -> io::Result<Option<usize>> {
         let flags = RecvFlags::PEEK | RecvFlags::TRUNC;
         loop {
+            // By recvmsg(2), which a guest's filter has to allow in any case.
+            let mut none = RecvAncillaryBuffer::default();
+            let seen = rustix::net::recvmsg(&self.0, &mut [], &mut none, flags);
             // The other side may have ended with something of ours unread. That is said
             // once; what it had to say before is still to come.
-            match rustix::net::recv(&self.0, &mut [0; 0][..], flags) {
+            match seen {
                 Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
-                other => return Ok(Some(other?.1).filter(|length| *length > 0)),
+                other => return Ok(Some(other?.bytes).filter(|length| *length > 0)),
             }
         }
     }

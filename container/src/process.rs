@@ -171,7 +171,8 @@ pub struct Spawn<'a> {
     pub link: BorrowedFd<'a>,
     /// Its plan.
     pub plan: BorrowedFd<'a>,
-    /// What it works on: the program to compile, or the init to join.
+    /// What it works on: the program to compile, the init to join, or the network namespace of
+    /// an init.
     pub subject: Option<BorrowedFd<'a>>,
     /// Flags of `clone(2)` for new namespaces.
     pub new_namespaces: i32,

@@ -38,9 +38,11 @@ impl Stopped {
     /// When the host does not come up.
     pub fn in_host(host: &str) -> Result<Self> {
         tests_host(&[host, "--", "true"])?;
+        let stopped = Self {
+            host: host.to_owned(),
+        };
         tests_host(&[host, "--stop-containerd", "TERM"])?;
-        let host = host.to_owned();
-        Ok(Self { host })
+        Ok(stopped)
     }
 }
 
@@ -81,6 +83,8 @@ impl Daemon {
         command
             .arg("--config")
             .arg(&config)
+            // An interrupt of the terminal is for this program, which needs it to clean up.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::process::lock;
 
 /// Does something on a thread of its own, or here when there is no thread to be
-/// had. A thread that panics aborts.
+/// had: the work must leave its thread as it was. A thread that panics aborts.
 pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, result) = tokio::sync::oneshot::channel();
     // The work stays within reach of this thread in case it gets no other.

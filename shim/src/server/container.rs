@@ -31,6 +31,8 @@ use crate::wire::events::Event;
 
 /// How long the kernel may take to let go of a cgroup, or to freeze one.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the mounts of a container that has ended stay for its end to be told first.
+const TOLD: Duration = Duration::from_millis(20);
 /// The pause between two looks at a cgroup.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -292,6 +294,11 @@ impl Container {
     pub async fn watch(self: Arc<Self>, events: Events) {
         let ((exit, streams), oom_kills) =
             scope::until(&self.cgroup, self.init.end(&self.log)).await;
+        let mut streams = Some(streams);
+        if self.launcher == Launcher::Native || !lock(&self.execs).is_empty() {
+            // To end those may take a while, and whoever reads has to know of the end.
+            streams.take();
+        }
         if self.launcher == Launcher::Native {
             // In a pid namespace that others share, its children go on.
             let cgroup = self.cgroup.clone();
@@ -307,10 +314,10 @@ impl Container {
             pid: self.pid(),
             exit,
         });
+        // Those who wait for the end answer their clients first, as far as this thread decides.
         tokio::task::yield_now().await;
         drop(streams);
-        // Whoever waits for the end is to know of it first.
-        events.drained(PATIENCE).await;
+        events.drained(TOLD).await;
         self.mounts.let_go();
     }
 }

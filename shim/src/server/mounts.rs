@@ -5,6 +5,8 @@
 //! a guest of a millisecond takes ten to end. So the server holds the namespace and lets
 //! it go on a thread of its own once the end of the container has been seen; whoever
 //! deletes it waits for that, since its root file system may be mounted anew or removed.
+//! A process that this server is spawning has the descriptor too, until it executes its
+//! program a moment later.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -16,7 +18,7 @@ use super::aside::aside;
 use super::log::TaskLog;
 use super::process::lock;
 
-/// The mounts of a container from its creation to its deletion.
+/// The mounts of a container from its creation to its end.
 pub(super) struct Mounts(Mutex<State>);
 
 enum State {

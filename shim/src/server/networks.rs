@@ -1,19 +1,18 @@
 //! A network namespace in stock.
 //!
 //! Half of what the kernel does to make a container's process is to set up a network
-//! namespace. A server of the node has one made ahead, on a thread of its own and while it
-//! has nothing else to do, once a container has wanted one. A new namespace takes the
-//! host's kernel parameters as they are at that moment, so what is in stock is used soon or
-//! not at all.
+//! namespace. A server of the node has one made ahead, on a thread of its own, once a
+//! container has wanted one. A new namespace takes the host's kernel parameters as they are
+//! at that moment, so what is in stock is used within two seconds or not at all.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use trireme_container::init::namespaces;
 
-use super::aside::aside;
 use super::process::lock;
 
 /// How long no container may have been made before the stock is filled: those that come at
@@ -53,11 +52,13 @@ impl Networks {
             if !stock.is_last(call) {
                 return;
             }
-            // Where the kernel refuses, a container is told so when it wants one.
-            let Ok(namespace) = aside(namespaces::new_network).await else {
+            let asked = Instant::now();
+            let made = made().await;
+            if !stock.is_last(call) {
                 return;
-            };
-            lock(&stock.0).namespace = Some((namespace, Instant::now()));
+            }
+            // Where the kernel refuses, a container is told so when it wants one.
+            lock(&stock.0).namespace = made.map(|namespace| (namespace, asked));
             sleep(FRESH).await;
             if stock.is_last(call) {
                 lock(&stock.0).namespace.take();
@@ -68,6 +69,18 @@ impl Networks {
     fn is_last(&self, call: u64) -> bool {
         lock(&self.0).calls == call
     }
+}
+
+/// A new namespace, made on a thread that ends with it: no other must be left in there, so
+/// where there is no thread to be had there is no namespace either.
+async fn made() -> Option<OwnedFd> {
+    let (done, made) = oneshot::channel();
+    let work = move || {
+        // Nobody waits for it where the server is about to end.
+        let _ = done.send(namespaces::new_network().ok());
+    };
+    std::thread::Builder::new().spawn(work).ok()?;
+    made.await.ok()?
 }
 
 #[cfg(test)]

@@ -182,8 +182,8 @@ impl Process {
     }
 
     /// Sees it to its end: reaps it and has its output read. Nobody is told. The server's ends
-    /// of its streams come along: whoever waits for the end of the output is to know that of
-    /// the process by then, and closing them wakes them up.
+    /// of its streams come along, but for a terminal's: to close them wakes readers up, which can
+    /// wait until the end is told.
     pub async fn end(&self, log: &TaskLog) -> (Exit, Vec<OwnedFd>) {
         let status = match self.body.get() {
             Some(body) => ended(&body.child).await.unwrap_or_else(|error| {

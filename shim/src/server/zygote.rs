@@ -47,6 +47,9 @@ enum State {
 struct Running {
     child: Arc<Child>,
     link: AsyncFd<Link>,
+    began: Instant,
+    /// Whether guests wait for its engine: not where one before it kept them waiting in vain.
+    awaited: bool,
     /// Reaps it, whenever it ends.
     end: JoinHandle<()>,
 }
@@ -57,7 +60,7 @@ impl Zygote {
     pub(super) fn of(order: &Order, executor: &Path) -> Self {
         Zygote(Mutex::new(match order.mode {
             ServerMode::PerPod => State::None,
-            ServerMode::PerNode => State::begin(order, executor),
+            ServerMode::PerNode => State::begin(order, executor, true),
         }))
     }
 
@@ -75,10 +78,11 @@ impl Zygote {
     ) -> Result<Child, ServiceError> {
         let mut state = self.0.lock().await;
         if matches!(*state, State::Resting(until) if until <= Instant::now()) {
-            *state = State::begin(order, spawn.executor);
+            *state = State::begin(order, spawn.executor, false);
         }
         state.warm(log).await;
-        // It is gone if nobody waits for its answer any more: that would be another's.
+        // If this call is dropped while it waits, so is the zygote: its answer would be taken for
+        // another's.
         let running = match std::mem::replace(&mut *state, State::None) {
             State::Ready(running) => running,
             other => {
@@ -98,7 +102,7 @@ impl Zygote {
             Err(error) => error,
         };
         log.warn(&format!("the zygote is started anew: {error}"));
-        *state = State::begin(order, spawn.executor);
+        *state = State::begin(order, spawn.executor, true);
         drop(state);
         running.give_up();
         match error {
@@ -122,9 +126,12 @@ impl Zygote {
 }
 
 impl State {
-    /// A new zygote. A guest does not need one; why there is none, it is told then.
-    fn begin(order: &Order, executor: &Path) -> Self {
-        start(order, executor).map_or(State::rest(), State::Warming)
+    /// A new zygote. Where there is no process to be had for it, guests are told so by their own.
+    fn begin(order: &Order, executor: &Path, awaited: bool) -> Self {
+        let started = start(order, executor);
+        started.map_or(State::rest(), |running| {
+            State::Warming(Running { awaited, ..running })
+        })
     }
 
     fn rest() -> Self {
@@ -132,7 +139,7 @@ impl State {
     }
 
     /// Waits until a new one has its engine, or until it is certain that it will not: to set
-    /// up another for one guest would take as long.
+    /// up another for one guest would take as long. One that is not awaited is only looked at.
     async fn warm(&mut self, log: &TaskLog) {
         let running = match std::mem::replace(self, State::None) {
             State::Warming(running) => running,
@@ -141,8 +148,16 @@ impl State {
                 return;
             }
         };
-        let said = timeout(PATIENCE, receive::<FromZygote>(&running.link)).await;
+        let left = match running.awaited {
+            true => PATIENCE.saturating_sub(running.began.elapsed()),
+            false => Duration::ZERO,
+        };
+        let said = timeout(left, receive::<FromZygote>(&running.link)).await;
         let why = match said {
+            Err(_) if running.began.elapsed() < PATIENCE => {
+                *self = State::Warming(running);
+                return;
+            }
             Ok(Ok(Some((FromZygote::Ready, _)))) => {
                 *self = State::Ready(running);
                 return;
@@ -210,6 +225,8 @@ fn start(order: &Order, executor: &Path) -> io::Result<Running> {
     Ok(Running {
         child,
         link: here,
+        began: Instant::now(),
+        awaited: true,
         end,
     })
 }
