@@ -34,7 +34,7 @@ fn engine() -> Result<Engine> {
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .generate_address_map(false)
         .native_unwind_info(false);
-    Ok(Engine::new(&config)?)
+    Engine::new(&config)
 }
 
 fn compile(wasm: &Path, code: &Path) -> Result<ExitCode> {
