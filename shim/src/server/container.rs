@@ -272,7 +272,7 @@ impl Container {
         if *is_deleted {
             return Err(ServiceError::NotFound("container not created".into()));
         }
-        self.init.state().allows(Request::Delete)?;
+        self.init.state_now().allows(Request::Delete)?;
         if self.init.state().exit().is_none() {
             self.init.kill_now();
         }

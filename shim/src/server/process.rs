@@ -32,6 +32,8 @@ pub struct Process {
     pub streams: StreamNames,
     state: watch::Sender<State>,
     body: OnceLock<Body>,
+    /// How it has ended, from the moment that it was reaped.
+    reaped: OnceLock<Exit>,
 }
 
 /// What there is of a process once it has been spawned.
@@ -51,6 +53,7 @@ impl Process {
             streams,
             state: watch::Sender::new(State::Created),
             body: OnceLock::new(),
+            reaped: OnceLock::new(),
         }
     }
 
@@ -77,6 +80,14 @@ impl Process {
     /// Where it is in its life.
     pub fn state(&self) -> State {
         *self.state.borrow()
+    }
+
+    /// The same for one who asks: a process that was reaped is stopped, also while its end is not
+    /// told since its output is still to be read. containerd takes a task that runs when it comes up
+    /// for one whose end is to come, and 1.6 loses an end that comes at that very moment.
+    pub fn state_now(&self) -> State {
+        let state = self.state();
+        self.reaped.get().map_or(state, |exit| state.ended(*exit))
     }
 
     /// Takes note of a request that was carried out.
@@ -196,6 +207,7 @@ impl Process {
             status,
             at: SystemTime::now(),
         };
+        let _ = self.reaped.set(exit);
         crash::step("after_exit");
         let mut streams = Vec::new();
         if let Some(body) = self.body.get() {

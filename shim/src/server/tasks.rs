@@ -115,7 +115,7 @@ impl Task for Tasks {
         request: api::StateRequest,
     ) -> ttrpc::Result<api::StateResponse> {
         let (container, process) = self.0.process(&request.id, &request.exec_id)?;
-        let state = match (process.state(), container.init.state()) {
+        let state = match (process.state_now(), container.init.state()) {
             // A container is paused with all that is in it.
             (state, State::Paused) if state.exit().is_none() => State::Paused,
             (state, _) => state,
