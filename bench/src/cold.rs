@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::Args;
 
+use crate::command;
 use crate::figure::{Figure, Unit};
 use crate::peer::{self, Peer};
 use crate::report::Report;
@@ -120,17 +121,7 @@ fn measure(program: &Program, run: &Run, report: &mut Report) -> Result<()> {
 
 /// As an operator does it.
 fn empty_cache() -> Result<()> {
-    let output = Command::new("trireme")
-        .args(["cache", "prune", "--all"])
-        .output()
-        .context("run trireme")?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "trireme cache prune: {}",
-        text.trim()
-    );
-    Ok(())
+    command::run(Command::new("trireme").args(["cache", "prune", "--all"])).map(drop)
 }
 
 /// The configuration that names [`CACHE`]. Where the host's names another cache, that one is

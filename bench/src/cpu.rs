@@ -108,12 +108,18 @@ impl Meter {
 
 /// What this program and the clients that it has started used.
 fn own() -> Result<Duration> {
-    let mut sum = Duration::ZERO;
-    for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
-        let usage = getrusage(who).context("ask for the time of this program")?;
-        sum += duration(usage.user_time()) + duration(usage.system_time());
-    }
-    Ok(sum)
+    Ok(used_by(UsageWho::RUSAGE_SELF)? + used_by(UsageWho::RUSAGE_CHILDREN)?)
+}
+
+/// User and system time of this program, or of all processes that it has started and seen to
+/// their end.
+///
+/// # Errors
+///
+/// When the kernel does not tell.
+pub fn used_by(who: UsageWho) -> Result<Duration> {
+    let usage = getrusage(who).context("ask for the time of this program")?;
+    Ok(duration(usage.user_time()) + duration(usage.system_time()))
 }
 
 fn duration(time: TimeVal) -> Duration {

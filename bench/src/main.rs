@@ -7,6 +7,7 @@
 mod all;
 mod cache;
 mod cold;
+mod command;
 mod config;
 mod cpu;
 mod density;

@@ -3,10 +3,9 @@
 mod containers;
 mod pods;
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 pub use self::containers::{Containers, sleeping};
 pub use self::pods::Pods;
@@ -65,20 +64,4 @@ pub fn wait_until_gone() -> Result<()> {
         );
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-/// Runs a command to its end, and returns what it printed.
-fn run(command: &mut Command) -> Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("run {:?}", command.get_program()))?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{command:?}: {}: {}",
-        output.status,
-        text.trim()
-    );
-    String::from_utf8(output.stdout).with_context(|| format!("read what {command:?} printed"))
 }

@@ -2,14 +2,14 @@
 
 mod ctr;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 use crate::cpu::{self, Meter};
 use crate::figure::{Figure, Unit};
 use crate::report::Report;
 use crate::run::{Benchmark, Options, Run};
-use crate::task::{Client, Template};
+use crate::starter::{Starter, templates};
 
 /// How long a container takes, from its creation to its removal.
 #[derive(Debug, Args)]
@@ -42,19 +42,12 @@ impl Benchmark for Start {
             cpu::NOTE
         ));
         let meter = Meter::find()?;
-        let runtime = crate::task::runtime()?;
-        let streams = tempfile::tempdir().context("make a folder for streams")?;
-        let client = runtime.block_on(Client::open(streams.path()))?;
-        let templates = run
-            .peers
-            .iter()
-            .map(Template::of)
-            .collect::<Result<Vec<_>>>()?;
+        let starter = Starter::open()?;
+        let templates = templates(&run.peers)?;
         meter.rest()?;
         run.turns(|turn| {
             let template = &templates[turn.index];
-            let (times, cpu) =
-                meter.measure(|| runtime.block_on(client.run(template, "bench-start")))?;
+            let (times, cpu) = meter.measure(|| starter.run(template))?;
             let (time, cpu_of_ctr) = meter.measure(|| ctr::start(turn.peer))?;
             if turn.round.is_some() {
                 whole.add_with_cpu(turn.index, times.gone.as_secs_f64() * 1e3, cpu);

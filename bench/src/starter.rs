@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::peer::Peer;
-use crate::task::{self, Client, Template};
+use crate::task::{self, Client, Template, Times};
 
 /// The container's name.
 const NAME: &str = "bench-one";
@@ -34,14 +34,22 @@ impl Starter {
         })
     }
 
-    /// Runs a container to its end, and returns the milliseconds from its creation to its removal.
+    /// Runs a container to its end.
+    ///
+    /// # Errors
+    ///
+    /// When it fails; nothing of it is left then.
+    pub fn run(&self, template: &Template) -> Result<Times> {
+        self.runtime.block_on(self.client.run(template, NAME))
+    }
+
+    /// The same, and returns the milliseconds from its creation to its removal.
     ///
     /// # Errors
     ///
     /// When it fails; nothing of it is left then.
     pub fn start(&self, template: &Template) -> Result<f64> {
-        let times = self.runtime.block_on(self.client.run(template, NAME))?;
-        Ok(times.gone.as_secs_f64() * 1e3)
+        Ok(self.run(template)?.gone.as_secs_f64() * 1e3)
     }
 }
 

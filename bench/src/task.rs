@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::stat::Mode;
 use prost::Message;
 use serde_json::Value;
@@ -15,6 +15,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::{OpenOptions, Receiver};
 use tokio::task::JoinHandle;
 
+use crate::command;
 use crate::grpc::Connection;
 use crate::messages::{Any, Empty, RuncOptions, containers, snapshots, tasks};
 use crate::peer::Peer;
@@ -113,15 +114,7 @@ fn run_by(binary: &str) -> Any {
 }
 
 fn ctr(words: &[&str]) -> Result<String> {
-    let output = Command::new("ctr")
-        .args(words)
-        .output()
-        .context("run ctr")?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        bail!("`ctr {}` failed: {}", words.join(" "), text.trim());
-    }
-    Ok(String::from_utf8(output.stdout)?)
+    command::run(Command::new("ctr").args(words))
 }
 
 /// What makes calls: one thread, so that the clients take as little of the machine as can be.

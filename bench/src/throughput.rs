@@ -12,6 +12,7 @@ use crate::cpu::{self, Meter};
 use crate::figure::{Figure, Unit};
 use crate::report::Report;
 use crate::run::{Benchmark, Options, Run};
+use crate::starter::templates;
 use crate::task::{self, Client, Template};
 
 /// How many at a time, and how many in one turn of a peer: in a whole run and in a quick one.
@@ -40,11 +41,7 @@ impl Benchmark for Throughput {
         let runtime = task::runtime()?;
         let streams = tempfile::tempdir().context("make a folder for streams")?;
         let client = runtime.block_on(Client::open(streams.path()))?;
-        let templates = run
-            .peers
-            .iter()
-            .map(Template::of)
-            .collect::<Result<Vec<_>>>()?;
+        let templates = templates(&run.peers)?;
         let sizes = SIZES
             .map(|(at_a_time, whole, quick)| (at_a_time, if run.quick { quick } else { whole }));
         let mut figures = sizes.map(|(at_a_time, tasks)| figure(at_a_time, tasks, run));

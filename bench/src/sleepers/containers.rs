@@ -4,7 +4,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{AT_ONCE, Fleet, SLEEP, run};
+use super::{AT_ONCE, Fleet, SLEEP};
+use crate::command::run;
 use crate::interrupt;
 use crate::peer::{NULL, Peer};
 

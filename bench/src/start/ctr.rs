@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::command;
 use crate::peer::Peer;
 
 /// The container's name.
@@ -32,7 +33,7 @@ pub fn start(peer: &Peer) -> Result<f64> {
     let output = command.output().context("run ctr")?;
     let time = begin.elapsed();
     if !output.status.success() {
-        remove();
+        command::remove_container(NAME);
         let text = String::from_utf8_lossy(&output.stderr);
         bail!(
             "`ctr run` of {} failed, {}: {}",
@@ -42,14 +43,4 @@ pub fn start(peer: &Peer) -> Result<f64> {
         );
     }
     Ok(time.as_secs_f64() * 1e3)
-}
-
-/// Removes what is left of a container.
-fn remove() {
-    for words in [
-        &["task", "delete", "--force", NAME],
-        &["container", "delete", NAME][..],
-    ] {
-        let _ = Command::new("ctr").args(words).output();
-    }
 }

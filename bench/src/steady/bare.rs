@@ -6,9 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeVal;
+use nix::sys::resource::UsageWho;
 use tempfile::TempDir;
+
+use crate::command;
+use crate::cpu;
 
 use super::work::{WORKS, Work};
 
@@ -65,7 +67,7 @@ impl Bare {
     pub fn run(&self, work: &Work) -> Result<Duration> {
         let session = work.session()?;
         let code = self.codes.get(work.file).context("it is not compiled")?;
-        let before = used()?;
+        let before = cpu::used_by(UsageWho::RUSAGE_CHILDREN)?;
         let child = Command::new(&self.program)
             .arg("run")
             .args([code.as_path(), self.root.path()])
@@ -78,7 +80,7 @@ impl Bare {
         session.attend()?;
         let status = child.0.wait().context("wait for the program")?;
         ensure!(status.success(), "it ended with {status}");
-        Ok(used()?.saturating_sub(before))
+        Ok(cpu::used_by(UsageWho::RUSAGE_CHILDREN)?.saturating_sub(before))
     }
 
     fn compile(&self, work: &Work, code: &Path) -> Result<()> {
@@ -109,13 +111,9 @@ struct Image(TempDir);
 impl Image {
     fn mount(image: &str) -> Result<Self> {
         let folder = tempfile::tempdir().context("make a folder for an image")?;
-        let output = Command::new("ctr")
-            .args(["image", "mount", image])
-            .arg(folder.path())
-            .output()
-            .context("run ctr")?;
-        let text = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "mount {image}: {}", text.trim());
+        let mut mount = Command::new("ctr");
+        mount.args(["image", "mount", image]).arg(folder.path());
+        command::run(&mut mount)?;
         Ok(Self(folder))
     }
 }
@@ -131,15 +129,4 @@ impl Drop for Image {
             eprintln!("bench: {} may still be mounted", self.0.path().display());
         }
     }
-}
-
-/// The processor time of all processes that were started here and have ended.
-fn used() -> Result<Duration> {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-    Ok(duration(usage.user_time()) + duration(usage.system_time()))
-}
-
-fn duration(time: TimeVal) -> Duration {
-    let whole = Duration::from_secs(time.tv_sec().max(0) as u64);
-    whole + Duration::from_micros(time.tv_usec().max(0) as u64)
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,6 +11,7 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use super::work::Work;
+use crate::command;
 use crate::peer::Peer;
 
 /// How long a program may take.
@@ -44,14 +45,14 @@ pub fn run(peer: &Peer, work: &Work, name: &str, folder: PathBuf) -> Result<Dura
         .args([work.image, name])
         .args(&session.arguments);
     let container = Container(name);
-    ctr(&mut command)?;
+    command::run(&mut command)?;
     session.attend()?;
     let pid = fs::read_to_string(pid_file.path()).context("read the container's pid")?;
     let pid = Pid::from_raw(pid.trim().parse().context("the container's pid")?);
     wait_for_end(pid)?;
     let used = used(name)?;
     // Its exit code is that of the program.
-    ctr(Command::new("ctr").args(["task", "delete", name]))?;
+    command::run(Command::new("ctr").args(["task", "delete", name]))?;
     drop(container);
     Ok(used)
 }
@@ -61,25 +62,8 @@ struct Container<'a>(&'a str);
 
 impl Drop for Container<'_> {
     fn drop(&mut self) {
-        for words in [
-            &["task", "delete", "--force", self.0],
-            &["container", "delete", self.0][..],
-        ] {
-            let _ = Command::new("ctr").args(words).output();
-        }
+        command::remove_container(self.0);
     }
-}
-
-fn ctr(command: &mut Command) -> Result<()> {
-    let output = command.stdin(Stdio::null()).output().context("run ctr")?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{command:?}: {}: {}",
-        output.status,
-        text.trim()
-    );
-    Ok(())
 }
 
 /// The server takes note of it at once; until Delete the rest of the container stays.
