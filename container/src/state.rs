@@ -17,7 +17,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,9 @@ use crate::{Doing, SysError};
 
 /// Where servers keep their state.
 pub const ROOT: &str = "/run/trireme";
+/// How long the logging binaries of a container whose server is gone may take to write out what
+/// they were sent, before they are killed.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 /// What is known of a container on disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +53,9 @@ pub struct Record {
     /// Every process that was spawned for it, init first, and not reaped with
     /// init alive.
     pub processes: Vec<ProcessId>,
+    /// Logging binaries that take the output of those processes.
+    #[serde(default)]
+    pub loggers: Vec<ProcessId>,
     /// What has to run outside of it and when.
     pub hooks: Hooks,
 }
@@ -238,6 +244,16 @@ pub fn clean(state: &StateDir, deadline: Instant) -> Result<Option<Record>, SysE
     for cgroup in &record.cgroups {
         empty(cgroup, deadline)?;
     }
+    // Nobody is left to write to them, so they come to the end of what they read.
+    let patience = deadline.min(Instant::now() + LAST_OUTPUT);
+    for logger in &record.loggers {
+        let what = || format!("wait for the logging binary with pid {}", logger.pid);
+        if let Some(pidfd) = logger.open().doing(what)?
+            && !ended_by(&pidfd, patience).doing(what)?
+        {
+            end(*logger, deadline)?;
+        }
+    }
     Files::at(state.path()).unmount()?;
     state.remove()?;
     Ok(Some(record))
@@ -249,16 +265,21 @@ fn end(process: ProcessId, deadline: Instant) -> Result<(), SysError> {
         return Ok(());
     };
     kill_now(pidfd.as_fd());
+    match ended_by(&pidfd, deadline) {
+        Ok(false) => Err(io::Error::from(io::ErrorKind::TimedOut)).doing(what),
+        other => other.map(drop).doing(what),
+    }
+}
+
+/// Whether a process has ended at that time. Waits no longer.
+fn ended_by(pidfd: &OwnedFd, deadline: Instant) -> io::Result<bool> {
     let left = deadline.saturating_duration_since(Instant::now());
     let timeout = rustix::time::Timespec {
         tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: left.subsec_nanos().into(),
     };
-    let mut poll = [PollFd::new(&pidfd, PollFlags::IN)];
-    match rustix::event::poll(&mut poll, Some(&timeout)) {
-        Ok(0) => Err(io::Error::from(io::ErrorKind::TimedOut)).doing(what),
-        other => other.map(drop).doing(what),
-    }
+    let mut poll = [PollFd::new(pidfd, PollFlags::IN)];
+    Ok(rustix::event::poll(&mut poll, Some(&timeout))? > 0)
 }
 
 /// Kills what is in a cgroup and removes it. The kernel lets go of a cgroup a
@@ -292,6 +313,7 @@ mod tests {
             bundle: bundle.into(),
             cgroups: Vec::new(),
             processes,
+            loggers: Vec::new(),
             hooks: Hooks::default(),
         }
     }
@@ -351,5 +373,28 @@ mod tests {
             Some(9)
         );
         assert!(clean(&state, Instant::now()).unwrap().is_none());
+    }
+
+    #[test]
+    fn cleaning_lets_a_logging_binary_come_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path(), "default", "one").unwrap();
+        let run = |seconds: &str| {
+            let sleeper = std::process::Command::new("sleep").arg(seconds).spawn();
+            let sleeper = sleeper.unwrap();
+            (ProcessId::of(sleeper.id() as i32).unwrap(), sleeper)
+        };
+        let (quick, mut quicks) = run("0.3");
+        let (stuck, mut stucks) = run("1000");
+        let mut record = record(dir.path(), Vec::new());
+        record.loggers = vec![stuck, quick];
+        state.write(&record).unwrap();
+        clean(&state, Instant::now() + Duration::from_secs(5)).unwrap();
+        assert!(!state.exists());
+        assert_eq!(quicks.wait().unwrap().code(), Some(0));
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&stucks.wait().unwrap()),
+            Some(9)
+        );
     }
 }

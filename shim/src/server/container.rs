@@ -10,7 +10,7 @@ use trireme_container::SysError;
 use trireme_container::cgroup::Cgroup;
 use trireme_container::crash;
 use trireme_container::process::ProcessId;
-use trireme_container::state::StateDir;
+use trireme_container::state::{Record, StateDir};
 use trireme_core::lifecycle::{Exit, Request};
 use trireme_core::plan::Mount;
 use trireme_core::spec::oci::LinuxResources;
@@ -130,7 +130,7 @@ impl Container {
     pub async fn delete_exec(&self, exec: &Exec) -> Result<Exit, ServiceError> {
         let exit = exec.delete().await?;
         if let Some(logger) = exec.process.logger() {
-            self.forget(logger.unsigned_abs());
+            self.forget_logger(logger);
         }
         lock(&self.execs).remove(&exec.id);
         Ok(exit)
@@ -149,14 +149,28 @@ impl Container {
         Ok(())
     }
 
+    /// Adds a logging binary to the state on disk.
+    pub(super) fn remember_logger(&self, pid: i32) -> Result<(), ServiceError> {
+        let process = ProcessId::of(pid).ok();
+        self.state_dir
+            .change(|record| record.loggers.extend(process))?;
+        Ok(())
+    }
+
     /// Takes a process that has been reaped out of the state on disk.
     pub(super) fn forget(&self, pid: u32) {
-        let changed = self.state_dir.change(|record| {
-            record
-                .processes
-                .retain(|process| process.pid.unsigned_abs() != pid);
+        self.change(|record| {
+            let processes = &mut record.processes;
+            processes.retain(|process| process.pid.unsigned_abs() != pid);
         });
-        if let Err(error) = changed {
+    }
+
+    fn forget_logger(&self, pid: i32) {
+        self.change(|record| record.loggers.retain(|process| process.pid != pid));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Record)) {
+        if let Err(error) = self.state_dir.change(change) {
             self.log.warn(&error.to_string());
         }
     }

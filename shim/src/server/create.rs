@@ -193,6 +193,7 @@ impl Maker {
             bundle: bundle.to_owned(),
             cgroups: vec![cgroup.clone(), cgroup.sibling("-compile")],
             processes: Vec::new(),
+            loggers: Vec::new(),
             hooks: state::Hooks::of(spec),
         };
         let state_dir = StateDir::new(&self.order.dir, namespace, &request.id)?;
@@ -433,12 +434,12 @@ impl Site {
         &self.record.cgroups[0]
     }
 
-    /// Adds a process to the record on disk.
+    /// Adds a logging binary to the record on disk.
     fn remember(&self, logger: &Logger) {
         let process = ProcessId::of(logger.pid()).ok();
         let changed = self
             .state_dir
-            .change(|record| record.processes.extend(process));
+            .change(|record| record.loggers.extend(process));
         if let Err(error) = changed {
             self.log.warn(&error.to_string());
         }

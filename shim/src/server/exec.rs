@@ -155,7 +155,7 @@ impl Exec {
     ) -> Result<(), ServiceError> {
         let remembered = made.and_then(|streams| {
             if let Some(logger) = &streams.logger {
-                container.remember(logger.pid())?;
+                container.remember_logger(logger.pid())?;
             }
             Ok(streams)
         });

@@ -92,6 +92,7 @@ impl Sandbox {
             bundle,
             cgroups: Vec::new(),
             processes: Vec::new(),
+            loggers: Vec::new(),
             hooks: Hooks::default(),
         })?;
         Ok(Sandbox {
