@@ -35,9 +35,13 @@ apt:
 
 ## make build    the programs, in the cache's dist/bin
 build: rust apt
+	@mkdir -p '$(DIST)' '$(ENGINES)'
 	@echo 'make: building the shim (static)'
-	@RUSTFLAGS='$(STATIC)' cargo build --quiet --release --locked --target $(TARGET) -p trireme-shim \
-		--no-default-features --bin containerd-shim-trireme-v1
+	@# With musl, which asks the processor for nothing when a program starts.
+	@target=$$(tests/setup/musl $(TARGET)) && \
+		RUSTFLAGS='$(STATIC)' cargo build --quiet --release --locked --target "$$target" \
+			-p trireme-shim --no-default-features --bin containerd-shim-trireme-v1 && \
+		tests/setup/place "$(CARGO_TARGET_DIR)/$$target/release/containerd-shim-trireme-v1" '$(DIST)'
 	@RUSTFLAGS='$(STATIC)' $(SECCOMP) cargo build --quiet --release --locked --target $(TARGET) \
 		-p trireme-shim --bin trireme-shim
 	@echo 'make: building the executor with its engines'
@@ -48,9 +52,7 @@ build: rust apt
 	@for plugin in $(filter-out $(BOTH),$(PLUGINS)); do \
 		echo "make: building the plugin $$plugin"; \
 		cargo build --quiet --release --locked -p "trireme-plugin-$$plugin" || exit; done
-	@mkdir -p '$(DIST)' '$(ENGINES)'
-	@for program in containerd-shim-trireme-v1 trireme-shim; do \
-		tests/setup/place "$(CARGO_TARGET_DIR)/$(TARGET)/release/$$program" '$(DIST)'; done
+	@tests/setup/place '$(CARGO_TARGET_DIR)/$(TARGET)/release/trireme-shim' '$(DIST)'
 	@for program in trireme-executor trireme; do \
 		tests/setup/place "$(CARGO_TARGET_DIR)/release/$$program" '$(DIST)'; done
 	@for plugin in $(PLUGINS); do \

@@ -15,6 +15,7 @@ use crate::cache;
 use crate::config;
 use crate::machine;
 use crate::peer::Peer;
+use crate::run::checkout;
 use crate::settings;
 
 /// Where the host has Trireme's programs.
@@ -35,7 +36,7 @@ pub fn install_wasmedge(host: &str) -> Result<()> {
     if host.split('@').next() != Some("trixie") {
         return Ok(());
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("setup/wasmedge");
+    let script = checkout().join("bench/setup/wasmedge");
     let status = Command::new(&script)
         .arg(host)
         .stdin(Stdio::null())

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -237,8 +237,12 @@ pub fn host_script() -> PathBuf {
     checkout().join("tests/host")
 }
 
-fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+/// The root of the checkout that `bench/run` says it is in: programs of two checkouts may share a
+/// target folder, and cargo does not tell them apart. Without it, the one that this was built from.
+pub fn checkout() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    package.join("..")
 }
 
 /// The commit of the checkout, and whether it was changed since.

@@ -29,9 +29,10 @@ impl Rlimit {
     }
 }
 
+#[allow(clippy::unnecessary_cast)]
 fn resource(typ: oci::PosixRlimitType) -> u32 {
     use oci::PosixRlimitType as T;
-    match typ {
+    let number = match typ {
         T::RlimitCpu => libc::RLIMIT_CPU,
         T::RlimitFsize => libc::RLIMIT_FSIZE,
         T::RlimitData => libc::RLIMIT_DATA,
@@ -48,5 +49,7 @@ fn resource(typ: oci::PosixRlimitType) -> u32 {
         T::RlimitNice => libc::RLIMIT_NICE,
         T::RlimitRtprio => libc::RLIMIT_RTPRIO,
         T::RlimitRttime => libc::RLIMIT_RTTIME,
-    }
+    };
+    // A signed number with musl.
+    number as u32
 }
