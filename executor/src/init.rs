@@ -66,7 +66,7 @@ pub fn main(prepare: Prepare, source: EngineSource) -> Result<u8> {
             File::from_raw_fd(PLAN_FD),
         )
     };
-    let prepared = match prepare(&link, order, source) {
+    let mut prepared = match prepare(&link, order, source) {
         Ok(prepared) => prepared,
         Err(error) => {
             let last = match error.downcast_ref() {
@@ -82,6 +82,8 @@ pub fn main(prepare: Prepare, source: EngineSource) -> Result<u8> {
     };
     crash::step("before_ready");
     link.send(&FromInit::Ready, None)?;
+    // While the container waits for its start.
+    prepared.program.prepare(&prepared.guest);
     match link.receive::<ToInit>()? {
         Some((ToInit::Start, _)) => {}
         // The server is gone, or the container was deleted before its start.

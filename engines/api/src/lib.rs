@@ -4,7 +4,8 @@
 //! is ([`Adapter::info`]), creates an [`Engine`] from checked settings, has
 //! WebAssembly compiled to precompiled code ahead of time
 //! ([`Engine::compile`]), loads that code from a descriptor
-//! ([`Engine::load`]) and runs the resulting [`Program`] once.
+//! ([`Engine::load`]), has the resulting [`Program`] prepare for its guest
+//! ([`Program::prepare`]) and runs it once.
 //!
 //! The order matters, because of where each call runs:
 //!
@@ -13,9 +14,9 @@
 //! | `info` | any | any | host |
 //! | `create` | init, compiler | before they are dropped | host |
 //! | `compile` | compiler, a throw-away process | none | an empty `/tmp` of its own |
-//! | `load`, `run` | init | none | the container's |
+//! | `load`, `prepare`, `run` | init | none | the container's |
 //!
-//! Nothing may be opened by path or by `dlopen` in `load` and `run`: by then
+//! Nothing may be opened by path or by `dlopen` from `load` on: by then
 //! every path belongs to the container's image. There is no `stop`: a
 //! terminating signal ends the init process from its own signal handler.
 //!
@@ -137,6 +138,14 @@ pub trait Engine {
 
 /// A loaded program, ready to run once.
 pub trait Program {
+    /// Makes now what [`Program::run`] of the same guest would make otherwise, before any
+    /// instruction of the program: its WASI, for instance. A container waits between its creation
+    /// and its start, and this is done meanwhile, without privileges and in the container's file
+    /// system as that. What fails here fails in `run`.
+    fn prepare(&mut self, guest: &Guest) {
+        let _ = guest;
+    }
+
     /// Runs the program to its end with the caller's own stdin, stdout and
     /// stderr (descriptors 0, 1 and 2).
     fn run(self: Box<Self>, guest: Guest) -> Outcome;

@@ -6,7 +6,9 @@ use std::fs::File;
 use trireme_engine::{EngineError, Program, check_limit};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ResourceTable};
-use wasmtime::{Engine, Error, ExternType, Module, ResourcesRequired, UnknownImportError};
+use wasmtime::{
+    Engine, Error, ExternType, Module, ResourceLimiter, ResourcesRequired, UnknownImportError,
+};
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView, p2};
@@ -34,6 +36,23 @@ pub(crate) struct ComponentHost {
     pub(crate) limiter: Limiter,
     /// Whether names may be looked up.
     pub(crate) network: bool,
+}
+
+/// What a store holds that limits its guest.
+pub(crate) trait Limited {
+    fn limiter(&mut self) -> &mut dyn ResourceLimiter;
+}
+
+impl Limited for ModuleHost {
+    fn limiter(&mut self) -> &mut dyn ResourceLimiter {
+        &mut self.limiter
+    }
+}
+
+impl Limited for ComponentHost {
+    fn limiter(&mut self) -> &mut dyn ResourceLimiter {
+        &mut self.limiter
+    }
 }
 
 impl WasiView for ComponentHost {
@@ -68,6 +87,7 @@ pub(crate) unsafe fn module(
         pre,
         entry: entry.into(),
         limits: machine.limits,
+        site: None,
     }))
 }
 
@@ -105,6 +125,7 @@ pub(crate) unsafe fn component(
     Ok(Box::new(ComponentProgram {
         entry,
         limits: machine.limits,
+        site: None,
     }))
 }
 

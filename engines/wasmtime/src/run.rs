@@ -1,10 +1,10 @@
 //! A loaded program to its outcome.
 
-use std::future::Future;
 use std::io;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::fchdir;
+use tokio::runtime::Runtime;
 use trireme_engine::{Directory, Guest, Limits, Outcome, Preview, Program, Rights};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Error, Store};
@@ -13,7 +13,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
 use crate::error;
 use crate::limits::Limiter;
-use crate::load::{ComponentHost, ModuleHost};
+use crate::load::{ComponentHost, Limited, ModuleHost};
 use crate::stdio::{Input, Output};
 
 /// A module with its imports resolved.
@@ -21,12 +21,26 @@ pub(crate) struct ModuleProgram {
     pub(crate) pre: wasmtime::InstancePre<ModuleHost>,
     pub(crate) entry: String,
     pub(crate) limits: Limits,
+    pub(crate) site: Prepared<ModuleHost>,
 }
 
 /// A component with its imports resolved.
 pub(crate) struct ComponentProgram {
     pub(crate) entry: ComponentEntry,
     pub(crate) limits: Limits,
+    pub(crate) site: Prepared<ComponentHost>,
+}
+
+/// Where a guest is to run, or why it cannot, once that was made.
+pub(crate) type Prepared<H> = Option<Result<Site<H>, Outcome>>;
+
+/// What a guest runs in.
+///
+/// File and stdio operations block the thread, as they do in a native program;
+/// the runtime serves clocks, sockets and waiting for stdin.
+pub(crate) struct Site<H: 'static> {
+    runtime: Runtime,
+    store: Store<H>,
 }
 
 /// What of a component is called.
@@ -38,18 +52,17 @@ pub(crate) enum ComponentEntry {
 }
 
 impl Program for ModuleProgram {
-    fn run(self: Box<Self>, guest: Guest) -> Outcome {
-        in_runtime(async {
-            let wasi = match wasi(guest, Preview::P1) {
-                Ok(mut builder) => builder.build_p1(),
-                Err(outcome) => return outcome,
-            };
-            let host = ModuleHost {
-                wasi,
-                limiter: Limiter::new(&self.limits),
-            };
-            let mut store = Store::new(self.pre.module().engine(), host);
-            store.limiter(|host| &mut host.limiter);
+    fn prepare(&mut self, guest: &Guest) {
+        self.site = Some(self.make_site(guest));
+    }
+
+    fn run(mut self: Box<Self>, guest: Guest) -> Outcome {
+        let site = self.site.take();
+        let Site { runtime, mut store } = match site.unwrap_or_else(|| self.make_site(&guest)) {
+            Ok(site) => site,
+            Err(outcome) => return outcome,
+        };
+        runtime.block_on(async move {
             let called = async {
                 fill(&mut store, &self.limits)?;
                 let instance = self.pre.instantiate_async(&mut store).await?;
@@ -65,23 +78,29 @@ impl Program for ModuleProgram {
     }
 }
 
-impl Program for ComponentProgram {
-    fn run(self: Box<Self>, guest: Guest) -> Outcome {
-        let network = guest.network;
-        in_runtime(async {
-            let wasi = match wasi(guest, Preview::P2) {
-                Ok(mut builder) => builder.build(),
-                Err(outcome) => return outcome,
-            };
-            let table = ResourceTable::new();
-            let host = ComponentHost {
-                wasi,
-                table,
+impl ModuleProgram {
+    fn make_site(&self, guest: &Guest) -> Result<Site<ModuleHost>, Outcome> {
+        Site::make(self.pre.module().engine(), || {
+            Ok(ModuleHost {
+                wasi: wasi(guest, Preview::P1)?.build_p1(),
                 limiter: Limiter::new(&self.limits),
-                network,
-            };
-            let mut store = Store::new(self.entry.engine(), host);
-            store.limiter(|host| &mut host.limiter);
+            })
+        })
+    }
+}
+
+impl Program for ComponentProgram {
+    fn prepare(&mut self, guest: &Guest) {
+        self.site = Some(self.make_site(guest));
+    }
+
+    fn run(mut self: Box<Self>, guest: Guest) -> Outcome {
+        let site = self.site.take();
+        let Site { runtime, mut store } = match site.unwrap_or_else(|| self.make_site(&guest)) {
+            Ok(site) => site,
+            Err(outcome) => return outcome,
+        };
+        runtime.block_on(async move {
             let called = async {
                 fill(&mut store, &self.limits)?;
                 self.entry.call(&mut store).await
@@ -89,6 +108,36 @@ impl Program for ComponentProgram {
             .await;
             outcome(called, &store.data().limiter)
         })
+    }
+}
+
+impl ComponentProgram {
+    fn make_site(&self, guest: &Guest) -> Result<Site<ComponentHost>, Outcome> {
+        Site::make(self.entry.engine(), || {
+            Ok(ComponentHost {
+                wasi: wasi(guest, Preview::P2)?.build(),
+                table: ResourceTable::new(),
+                limiter: Limiter::new(&self.limits),
+                network: guest.network,
+            })
+        })
+    }
+}
+
+impl<H: Limited> Site<H> {
+    fn make(
+        engine: &wasmtime::Engine,
+        host: impl FnOnce() -> Result<H, Outcome>,
+    ) -> Result<Self, Outcome> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Outcome::Internal(format!("no event loop for the guest: {error}")))?;
+        let entered = runtime.enter();
+        let mut store = Store::new(engine, host()?);
+        store.limiter(|host| host.limiter());
+        drop(entered);
+        Ok(Site { runtime, store })
     }
 }
 
@@ -122,20 +171,6 @@ impl ComponentEntry {
     }
 }
 
-/// Drives `guest` to its end on this thread.
-///
-/// File and stdio operations block the thread, as they do in a native program;
-/// the runtime serves clocks, sockets and waiting for stdin.
-fn in_runtime(guest: impl Future<Output = Outcome>) -> Outcome {
-    match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime.block_on(guest),
-        Err(error) => Outcome::Internal(format!("no event loop for the guest: {error}")),
-    }
-}
-
 fn fill<T>(store: &mut Store<T>, limits: &Limits) -> Result<(), Error> {
     limits.fuel.map_or(Ok(()), |fuel| store.set_fuel(fuel))
 }
@@ -150,7 +185,7 @@ fn outcome(called: Result<u8, Error>, limiter: &Limiter) -> Outcome {
 
 /// The guest's WASI, made from nothing that existed before this call: its
 /// random numbers start from the kernel's here.
-fn wasi(guest: Guest, level: Preview) -> Result<WasiCtxBuilder, Outcome> {
+fn wasi(guest: &Guest, level: Preview) -> Result<WasiCtxBuilder, Outcome> {
     let mut builder = WasiCtx::builder();
     builder
         .allow_blocking_current_thread(true)
@@ -167,7 +202,7 @@ fn wasi(guest: Guest, level: Preview) -> Result<WasiCtxBuilder, Outcome> {
     if guest.network {
         builder.inherit_network();
     }
-    preopen(&mut builder, guest.directories)
+    preopen(&mut builder, &guest.directories)
         .map_err(|why| Outcome::Internal(format!("a directory of the guest: {why}")))?;
     Ok(builder)
 }
@@ -175,7 +210,7 @@ fn wasi(guest: Guest, level: Preview) -> Result<WasiCtxBuilder, Outcome> {
 /// Hands the directories over. `WasiCtxBuilder` opens them by path only, and no
 /// absolute path means the same here as where they were opened; so each is made
 /// the working directory for a moment and opened as `.`.
-fn preopen(builder: &mut WasiCtxBuilder, directories: Vec<Directory>) -> Result<(), String> {
+fn preopen(builder: &mut WasiCtxBuilder, directories: &[Directory]) -> Result<(), String> {
     if directories.is_empty() {
         return Ok(());
     }
@@ -186,9 +221,9 @@ fn preopen(builder: &mut WasiCtxBuilder, directories: Vec<Directory>) -> Result<
             Rights::ReadOnly => FsPerms::ReadOnly,
             Rights::ReadWrite => FsPerms::ReadWrite,
         };
-        fchdir(&dir)
+        fchdir(dir)
             .map_err(|error| Error::from(io::Error::from(error)))
-            .and_then(|()| builder.preopened_dir(".", &name, permissions).map(drop))
+            .and_then(|()| builder.preopened_dir(".", name, permissions).map(drop))
             .map_err(|error| format!("{name}: {error:#}"))?;
     }
     fchdir(&before).map_err(|error| error.to_string())
