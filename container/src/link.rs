@@ -20,7 +20,7 @@ use trireme_engine::Kind;
 /// The largest message, in bytes.
 const MAX_MESSAGE: usize = 64 << 10;
 /// The most descriptors beside a message.
-pub(crate) const MAX_FDS: usize = 8;
+pub const MAX_FDS: usize = 8;
 
 /// What init tells the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,12 @@ pub enum FromInit {
 pub enum ToInit {
     /// The container's cgroup is there, with its limits.
     Cgroup,
+    /// To a process that was made before its plan was known: four descriptors come along, a file
+    /// with the [`InitOrder`] and the standard streams.
+    Order {
+        /// Whether the streams are a terminal, to become the controlling one.
+        terminal: bool,
+    },
     /// The hooks that had to run first have run.
     Proceed,
     /// The program was found elsewhere; its code follows.
@@ -103,15 +109,24 @@ pub enum ToCompiler {
     Compile,
 }
 
-/// What init is to do, before anything else is said.
+/// What a process of a container finds in its file, before anything else is said.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FirstOrder {
+    /// The files by which it joins its cgroups.
+    pub cgroup: Vec<std::path::PathBuf>,
+    /// Whether those are still being made: it then waits to be told.
+    pub cgroup_later: bool,
+    /// What it is to do then. Where nobody knows yet, it waits for [`ToInit::Order`].
+    pub rest: Option<Box<InitOrder>>,
+    /// The engine that it may set up while it waits for that.
+    pub engine: Option<trireme_core::request::EngineChoice>,
+}
+
+/// What init is to do in its cgroup.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct InitOrder {
     /// The container.
     pub plan: trireme_core::plan::Plan,
-    /// The files by which init joins its cgroups.
-    pub cgroup: Vec<std::path::PathBuf>,
-    /// Whether that is still being made: init then waits to be told.
-    pub cgroup_later: bool,
     /// Whether the container's network namespace has been made: it comes along as the
     /// [subject](crate::process::SUBJECT_FD).
     pub network: bool,
@@ -169,11 +184,7 @@ impl Link {
     /// # Errors
     ///
     /// As [`Link::send`].
-    pub(crate) fn send_all<T: Serialize>(
-        &self,
-        message: &T,
-        fds: &[BorrowedFd<'_>],
-    ) -> io::Result<()> {
+    pub fn send_all<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let bytes = serde_json::to_vec(message)?;
         if bytes.len() > MAX_MESSAGE {
             return Err(io::Error::new(
@@ -214,7 +225,7 @@ impl Link {
     /// # Errors
     ///
     /// As [`Link::receive`].
-    pub(crate) fn receive_all<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    pub fn receive_all<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         let Some(length) = self.length()? else {
             return Ok(None);
         };

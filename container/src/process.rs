@@ -322,13 +322,42 @@ pub(crate) unsafe fn settle(descriptors: &[RawFd; DESCRIPTORS], terminal: bool) 
         }
         libc::setsid();
         if terminal {
-            libc::ioctl(0, libc::TIOCSCTTY, 0);
+            control_terminal();
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
+}
+
+/// Makes the terminal at standard input the controlling one of this process's session.
+fn control_terminal() {
+    // SAFETY: a plain system call; where it is refused, as for what is no terminal, the process
+    // has none.
+    unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
+}
+
+/// Puts streams in their places in a process that was spawned without.
+///
+/// # Errors
+///
+/// The kernel's.
+///
+/// # Safety
+///
+/// Nobody owns the descriptors that are overwritten.
+pub(crate) unsafe fn take_streams(streams: &[OwnedFd; 3], terminal: bool) -> io::Result<()> {
+    for (to, from) in streams.iter().enumerate() {
+        // SAFETY: as the caller says.
+        if unsafe { libc::dup2(from.as_raw_fd(), to as RawFd) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    if terminal {
+        control_terminal();
+    }
+    Ok(())
 }
 
 /// What the child does between clone and exec. It reports a failure on its

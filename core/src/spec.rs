@@ -45,7 +45,39 @@ pub enum SpecError {
 ///
 /// When the file cannot be read, is too large or is no specification.
 pub fn read(bundle: &Path) -> Result<oci::Spec, SpecError> {
-    parse(bundle)
+    parse(bundle, &text(bundle)?)
+}
+
+/// Reads the specification of `bundle` as it is written there.
+///
+/// # Errors
+///
+/// When the file cannot be read or is too large.
+pub fn text(bundle: &Path) -> Result<Vec<u8>, SpecError> {
+    let file = file(bundle);
+    let mut text = Vec::new();
+    let read = File::open(&file).and_then(|f| f.take(MAX_SPEC + 1).read_to_end(&mut text));
+    match read {
+        Err(source) => Err(SpecError::Read { file, source }),
+        Ok(n) if n as u64 > MAX_SPEC => Err(SpecError::TooLarge { file }),
+        Ok(_) => Ok(text),
+    }
+}
+
+/// The specification that is the text of `bundle`'s, or a part of it.
+///
+/// # Errors
+///
+/// When it is none.
+pub fn parse<T: serde::de::DeserializeOwned>(bundle: &Path, text: &[u8]) -> Result<T, SpecError> {
+    serde_json::from_slice(text).map_err(|source| SpecError::Parse {
+        file: file(bundle),
+        source,
+    })
+}
+
+fn file(bundle: &Path) -> PathBuf {
+    bundle.join("config.json")
 }
 
 /// Reads only the annotations of the specification of `bundle`. A bundle
@@ -60,25 +92,16 @@ pub fn read_annotations(bundle: &Path) -> Result<HashMap<String, String>, SpecEr
         #[serde(default)]
         annotations: Option<HashMap<String, String>>,
     }
-    match parse::<Annotated>(bundle) {
-        Ok(annotated) => Ok(annotated.annotations.unwrap_or_default()),
+    match text(bundle) {
+        Ok(text) => {
+            let annotated: Annotated = parse(bundle, &text)?;
+            Ok(annotated.annotations.unwrap_or_default())
+        }
         Err(SpecError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
             Ok(HashMap::new())
         }
         Err(error) => Err(error),
     }
-}
-
-fn parse<T: serde::de::DeserializeOwned>(bundle: &Path) -> Result<T, SpecError> {
-    let file = bundle.join("config.json");
-    let mut bytes = Vec::new();
-    let read = File::open(&file).and_then(|f| f.take(MAX_SPEC + 1).read_to_end(&mut bytes));
-    match read {
-        Err(source) => return Err(SpecError::Read { file, source }),
-        Ok(n) if n as u64 > MAX_SPEC => return Err(SpecError::TooLarge { file }),
-        Ok(_) => {}
-    }
-    serde_json::from_slice(&bytes).map_err(|source| SpecError::Parse { file, source })
 }
 
 /// The name of the group of containers, usually a pod, that share a server.

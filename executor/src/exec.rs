@@ -9,10 +9,10 @@ use std::fs::File;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use anyhow::Result;
+use trireme_container::crash;
 use trireme_container::init::{self as container, rootfs};
 use trireme_container::link::{InitOrder, Link};
 use trireme_container::process::SUBJECT_FD;
-use trireme_container::{cgroup, crash};
 
 use crate::deadline;
 use crate::init::{self, EngineSource, Prepared};
@@ -24,13 +24,11 @@ pub fn prepare(link: &Link, order: File, source: EngineSource) -> Result<Prepare
     let parent = unsafe { OwnedFd::from_raw_fd(SUBJECT_FD) };
     container::harden(SUBJECT_FD)?;
     crash::keep();
-    let InitOrder {
-        mut plan, cgroup, ..
-    } = init::read(order)?;
+    // SAFETY: the standard streams are the guest's, and nothing here owns them.
+    let InitOrder { mut plan, .. } = unsafe { container::order::receive(link, order, |_| ())? };
     if let Some(adjustment) = plan.oom_score_adj {
         container::adjust_oom_score(adjustment)?;
     }
-    cgroup::join(&cgroup)?;
     let tree = rootfs::Tree::of(&plan, parent.as_fd())?;
     let found = init::look_up(link, &tree, &plan)?;
     // While the server looks for the code, or has it compiled.

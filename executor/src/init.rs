@@ -3,17 +3,16 @@
 //! [`trireme_container::init`], and each step's reason is there.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
 use rustix::fs::{CWD, Mode, OFlags};
+use trireme_container::crash;
 use trireme_container::init::{
     self as container, InitError, credentials, namespaces, program, rootfs, signals,
 };
 use trireme_container::link::{FromInit, InitOrder, Link, ToInit};
 use trireme_container::process::{LINK_FD, PLAN_FD, SUBJECT_FD};
-use trireme_container::{cgroup, crash};
 use trireme_core::message;
 use trireme_core::plan::Plan;
 use trireme_core::request::EngineChoice;
@@ -35,18 +34,28 @@ pub type Prepare = fn(&Link, File, EngineSource) -> Result<Prepared>;
 pub enum EngineSource {
     /// It is created for this guest.
     New,
-    /// A zygote's, which was created for any guest of this choice.
-    Zygote(Box<dyn Engine>, Box<EngineChoice>),
+    /// It was created before its guest was known, for any of this choice.
+    Made(Box<dyn Engine>, Box<EngineChoice>),
 }
 
 impl EngineSource {
+    /// Creates it if there is none yet. What fails here fails again where it is needed, as it may
+    /// not be: a Linux program needs none.
+    pub fn make(&mut self, choice: EngineChoice) {
+        if let EngineSource::New = self
+            && let Ok(engine) = engines::create(&choice)
+        {
+            *self = EngineSource::Made(engine, Box::new(choice));
+        }
+    }
+
     /// The engine of a choice.
     pub fn engine(self, choice: &EngineChoice) -> Result<Box<dyn Engine>> {
         match self {
             EngineSource::New => Ok(engines::create(choice)?),
-            EngineSource::Zygote(engine, own) if *own == *choice => Ok(engine),
-            EngineSource::Zygote(_, own) => Err(anyhow!(
-                "the zygote's engine is {} for handler \"{}\", not {} for \"{}\"",
+            EngineSource::Made(engine, own) if *own == *choice => Ok(engine),
+            EngineSource::Made(_, own) => Err(anyhow!(
+                "the engine that was made ahead is {} for handler \"{}\", not {} for \"{}\"",
                 own.engine,
                 own.handler,
                 choice.engine,
@@ -102,27 +111,23 @@ pub fn main(prepare: Prepare, source: EngineSource) -> Result<u8> {
 }
 
 /// Sets the container up.
-pub fn prepare(link: &Link, order: File, source: EngineSource) -> Result<Prepared> {
+pub fn prepare(link: &Link, order: File, mut source: EngineSource) -> Result<Prepared> {
     container::harden(SUBJECT_FD)?;
     crash::keep();
+    // SAFETY: the standard streams are the guest's or nothing, and nothing here owns them.
+    let order = unsafe { container::order::receive(link, order, |engine| source.make(engine))? };
     let InitOrder {
         mut plan,
-        cgroup,
-        cgroup_later,
         network,
         hooks,
         look,
-    } = read(order)?;
+    } = order;
     // SAFETY: the server hands this descriptor over by its number, and says so; nothing else
     // in this process knows of it.
     let network = network.then(|| unsafe { OwnedFd::from_raw_fd(SUBJECT_FD) });
     if let Some(adjustment) = plan.oom_score_adj {
         container::adjust_oom_score(adjustment)?;
     }
-    if cgroup_later {
-        expect(link, &ToInit::Cgroup)?;
-    }
-    cgroup::join(&cgroup)?;
     namespaces::enter(&plan, network.as_ref().map(AsFd::as_fd))?;
     drop(network);
     let tree = rootfs::Tree::build(&plan)?;
@@ -152,15 +157,6 @@ pub fn prepare(link: &Link, order: File, source: EngineSource) -> Result<Prepare
         None => elsewhere(link, &mut plan)?,
     };
     load(link, plan, &*engine, kind, home)
-}
-
-/// Reads what this process is to do.
-pub fn read(mut order: File) -> Result<InitOrder> {
-    let mut text = Vec::new();
-    order
-        .read_to_end(&mut text)
-        .context("cannot read the container's plan")?;
-    serde_json::from_slice(&text).context("the container's plan is not understood")
 }
 
 /// Drops every privilege, and loads the code that the server sends.

@@ -47,7 +47,7 @@ pub fn main() -> Result<u8> {
     // Its number is that of the copy's own link now.
     std::mem::forget(link);
     guest::name_process("trireme-executor");
-    let source = EngineSource::Zygote(engine, Box::new(choice));
+    let source = EngineSource::Made(engine, Box::new(choice));
     match role {
         Role::Init => {
             title.set("init");

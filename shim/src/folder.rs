@@ -17,7 +17,7 @@ use rustix::io::Errno;
 pub const LOCK: &str = ".lock";
 /// Locked by the server.
 pub const ALIVE: &str = ".alive";
-/// A file for each task that `start` has announced.
+/// A file for each task that `start` has announced, with the path of its bundle.
 pub const STARTING: &str = ".starting";
 
 /// Whether a folder has a server.

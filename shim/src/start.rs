@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
     let address = format!("unix://{}", order.socket.display());
     let state = order.dir.join(&order.namespace).join(&args.id);
     bundle::link(&folder, &state).context("cannot write to the bundle")?;
-    serve(&order, &args.id)?;
+    serve(&order, &args.id, &folder)?;
     fs::write(folder.join("address"), &address)
         .context("cannot write the bundle's address file")?;
     io::stdout().write_all(&bootstrap::reply(&address, input.structured))?;
@@ -155,22 +155,22 @@ fn events_address(args: &Args, input: &Input) -> String {
 /// Returns when a server will answer at the order's socket: a socket that
 /// listens takes connections before its server runs, and a server that lives
 /// does not leave while a start is announced.
-fn serve(order: &Order, id: &str) -> Result<()> {
+fn serve(order: &Order, id: &str, bundle: &Path) -> Result<()> {
     let what = || format!("cannot lock {}", order.dir.display());
     let _lock = folder::lock_or_make(&order.dir).with_context(what)?;
     // A new server is told too: on a busy machine its first task may come late.
-    announce(&order.dir, id)?;
+    announce(&order.dir, id, bundle)?;
     match folder::alive(&order.dir).with_context(what)? {
         Alive::Free(alive) => spawn(order, alive),
         Alive::Held => Ok(()),
     }
 }
 
-/// Tells the server that containerd is about to bring it this task.
-fn announce(dir: &Path, id: &str) -> Result<()> {
+/// Tells the server that containerd is about to bring it this task, and of which bundle.
+fn announce(dir: &Path, id: &str, bundle: &Path) -> Result<()> {
     let starting = dir.join(STARTING);
     fs::create_dir_all(&starting)
-        .and_then(|()| fs::write(starting.join(id), ""))
+        .and_then(|()| fs::write(starting.join(id), bundle.as_os_str().as_encoded_bytes()))
         .with_context(|| format!("cannot write to {}", starting.display()))
 }
 

@@ -15,6 +15,7 @@ mod compiler;
 pub mod credentials;
 pub(crate) mod mounting;
 pub mod namespaces;
+pub mod order;
 pub mod program;
 pub mod rootfs;
 #[cfg(feature = "seccomp")]

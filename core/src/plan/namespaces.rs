@@ -55,7 +55,12 @@ pub struct Namespace {
 pub struct Namespaces(Vec<Namespace>);
 
 impl Namespaces {
-    pub(super) fn from_spec(namespaces: &[oci::LinuxNamespace]) -> Result<Self, PlanError> {
+    /// Those of a specification.
+    ///
+    /// # Errors
+    ///
+    /// When a guest cannot be given them.
+    pub fn from_spec(namespaces: &[oci::LinuxNamespace]) -> Result<Self, PlanError> {
         let mut planned: Vec<Namespace> = Vec::with_capacity(namespaces.len());
         for namespace in namespaces {
             let kind = kind(namespace.typ())?;

@@ -62,6 +62,7 @@ impl Program for ModuleProgram {
             Ok(site) => site,
             Err(outcome) => return outcome,
         };
+        drop(guest);
         runtime.block_on(async move {
             let called = async {
                 fill(&mut store, &self.limits)?;
@@ -100,6 +101,7 @@ impl Program for ComponentProgram {
             Ok(site) => site,
             Err(outcome) => return outcome,
         };
+        drop(guest);
         runtime.block_on(async move {
             let called = async {
                 fill(&mut store, &self.limits)?;

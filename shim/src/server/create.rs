@@ -8,22 +8,20 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::unix::AsyncFd;
 use trireme_container::cgroup::{Cgroup, Layout};
-use trireme_container::crash;
 use trireme_container::link::{Link, ToInit};
-use trireme_container::process::{Child, ProcessId, new_namespaces};
-use trireme_container::state::{self, Record, StateDir};
-use trireme_container::zygote::Role;
+use trireme_container::process::Child;
 use trireme_core::config::{Network, ServerMode};
-use trireme_core::plan::{Input, Mount, NamespaceKind, Plan, PlanError, Planned};
+use trireme_core::plan::{Input, Mount, NamespaceKind, Namespaces, Plan, PlanError, Planned};
 use trireme_core::spec::{self, oci};
 
 use super::abandon::Abandoned;
+use super::ahead::{Early, EarlyInit};
 use super::code::CodeStore;
-use super::container::{Container, Launcher, remove_cgroup};
+use super::container::{Container, Launcher};
 use super::error::ServiceError;
 use super::hooks::Hooks;
 use super::log::TaskLog;
-use super::logger::{Logger, Whose};
+use super::logger::Whose;
 use super::mounts::Mounts;
 use super::native::{Launch, Launched};
 use super::networks::Networks;
@@ -31,7 +29,8 @@ use super::oom::Oom;
 use super::process::{Process, reap};
 use super::sandbox::Sandboxes;
 use super::scope::Holder;
-use super::spawn::{Birth, Born, Newborn, say};
+use super::site::{Site, resources};
+use super::spawn::{Birth, Born, Errand, Newborn, say};
 use super::streams::{GuestStreams, StreamNames};
 use super::tree::Tree;
 use super::zygote::Zygote;
@@ -58,14 +57,6 @@ pub struct Maker {
     pub sandboxes: Sandboxes,
 }
 
-/// What exists of a container while it is made.
-struct Site {
-    state_dir: StateDir,
-    record: Record,
-    cgroup_path: String,
-    log: TaskLog,
-}
-
 /// What is known of a container before there is any of it.
 struct Sketch {
     plan: Plan,
@@ -74,27 +65,58 @@ struct Sketch {
 }
 
 impl Maker {
-    /// Makes a container whose guest waits to be started.
+    /// Makes a container whose guest waits to be started, from what there is of it already.
     ///
     /// # Errors
     ///
     /// When it cannot be made; nothing of it is left then.
-    pub async fn create(
+    pub(super) async fn create(
         &self,
         request: &api::CreateTaskRequest,
+        early: Option<Early>,
         abandoned: &Abandoned,
     ) -> Result<Arc<Container>, ServiceError> {
+        let early = match early {
+            Some(early) if self.fits(&early, request) => Some(early),
+            Some(early) => {
+                early.discard().await;
+                None
+            }
+            None => None,
+        };
         if !request.checkpoint.is_empty() {
             return Err(ServiceError::Unimplemented(
                 "restoring a checkpoint is not supported".into(),
             ));
         }
         let bundle = Path::new(&request.bundle);
-        let log = TaskLog::open(bundle, &request.id, self.order.debug);
-        let spec = self.specification(bundle, &request.id)?;
-        let (sketch, notices) = self.sketch(&spec, request, bundle)?;
-        let site = self.site(&spec, request, bundle, log)?;
-        let made = self.build(&spec, sketch, request, &site, abandoned).await;
+        let (spec, begun) = match early {
+            Some(early) => (early.spec, Some((early.site, early.init))),
+            None => (self.specification(bundle, &request.id)?, None),
+        };
+        let (sketch, notices) = match self.sketch(&spec, request, bundle) {
+            Ok(sketched) => sketched,
+            Err(error) => {
+                if let Some((site, init)) = begun {
+                    init.end().await;
+                    site.clear().await;
+                }
+                return Err(error);
+            }
+        };
+        let (site, mut early) = match begun {
+            Some((site, init)) => (site, Some(init)),
+            None => {
+                let log = TaskLog::open(bundle, &request.id, self.order.debug);
+                (self.site(&spec, &request.id, bundle, log)?, None)
+            }
+        };
+        let made = self
+            .build(&spec, sketch, request, &site, &mut early, abandoned)
+            .await;
+        if let Some(unused) = early {
+            unused.end().await;
+        }
         match made {
             Ok(made) => {
                 if made.launched.launcher == Launcher::Wasm {
@@ -110,6 +132,20 @@ impl Maker {
                 Err(error)
             }
         }
+    }
+
+    /// Whether a request is for what was made before it came.
+    fn fits(&self, early: &Early, request: &api::CreateTaskRequest) -> bool {
+        let bundle = Path::new(&request.bundle);
+        request.checkpoint.is_empty()
+            && !self.is_furnished(&early.spec, &request.id)
+            && spec::text(bundle).is_ok_and(|text| early.is_of(bundle, &text))
+    }
+
+    /// Whether the container's pod, made by this server, adds to its specification.
+    pub(super) fn is_furnished(&self, spec: &oci::Spec, id: &str) -> bool {
+        let group = spec.annotations().as_ref().map(|all| spec::group(all, id));
+        self.sandboxes.find(group.unwrap_or(id)).is_some()
     }
 
     /// The specification of a container, with what its pod adds to it.
@@ -165,61 +201,22 @@ impl Maker {
         }
     }
 
-    /// Writes the state before anything that it names exists, so that nothing
-    /// can be left behind without a trace.
-    fn site(
-        &self,
-        spec: &oci::Spec,
-        request: &api::CreateTaskRequest,
-        bundle: &Path,
-        log: TaskLog,
-    ) -> Result<Site, ServiceError> {
-        let namespace = &self.order.namespace;
-        let path = spec
-            .linux()
-            .as_ref()
-            .and_then(|linux| linux.cgroups_path().clone());
-        let path = match path.as_deref().and_then(Path::to_str) {
-            Some(path) if !path.is_empty() => path.to_owned(),
-            _ => format!("/{namespace}/{}", request.id),
-        };
-        let cgroup = Cgroup::at(&self.layout, &path)?;
-        let cgroup_path = cgroup.path().display().to_string();
-        let annotations = spec.annotations().clone().unwrap_or_default();
-        let record = Record {
-            id: request.id.clone(),
-            namespace: namespace.clone(),
-            group: spec::group(&annotations, &request.id).to_owned(),
-            bundle: bundle.to_owned(),
-            cgroups: vec![cgroup.clone(), cgroup.sibling("-compile")],
-            processes: Vec::new(),
-            loggers: Vec::new(),
-            hooks: state::Hooks::of(spec),
-        };
-        let state_dir = StateDir::new(&self.order.dir, namespace, &request.id)?;
-        state_dir.write(&record)?;
-        crash::step("after_state");
-        Ok(Site {
-            state_dir,
-            record,
-            cgroup_path,
-            log,
-        })
-    }
-
     async fn build(
         &self,
         spec: &oci::Spec,
         sketch: Sketch,
         request: &api::CreateTaskRequest,
         site: &Site,
+        early: &mut Option<EarlyInit>,
         abandoned: &Abandoned,
     ) -> Result<Made, ServiceError> {
-        if site.cgroup().may_follow() {
-            return self.build_in(spec, sketch, request, site, abandoned).await;
-        }
-        let holder = self.limit(spec, site).await?;
-        let made = self.build_in(spec, sketch, request, site, abandoned).await;
+        let holder = match early.is_some() || site.cgroup().may_follow() {
+            true => None,
+            false => self.limit(spec, site).await?,
+        };
+        let made = self
+            .build_in(spec, sketch, request, site, early, abandoned)
+            .await;
         if let Some(holder) = holder {
             holder.leave().await;
         }
@@ -233,6 +230,7 @@ impl Maker {
         sketch: Sketch,
         request: &api::CreateTaskRequest,
         site: &Site,
+        early: &mut Option<EarlyInit>,
         abandoned: &Abandoned,
     ) -> Result<Made, ServiceError> {
         let plan = &sketch.plan;
@@ -243,29 +241,32 @@ impl Maker {
         };
         let streams = GuestStreams::open(&names(request), plan.terminal, &whose).await?;
         let hooks = Hooks::of(&site.record);
-        let pid_namespace = pid_namespace(plan)?;
-        let mut new_namespaces = new_namespaces(&plan.namespaces);
-        let network = self.network(plan);
-        if network.is_some() {
-            new_namespaces &= !NamespaceKind::Network.flag();
-        }
         let waits = hooks.before_start() && sketch.refusal.is_none();
-        let birth = Birth {
-            role: Role::Init,
-            cgroup: site.cgroup(),
-            cgroup_later: site.cgroup().may_follow(),
-            new_namespaces,
-            pid_namespace: pid_namespace.as_ref().map(AsFd::as_fd),
-            init: None,
-            network: network.as_ref().map(AsFd::as_fd),
+        let errand = Errand {
+            plan,
+            streams: &streams,
             hooks: waits,
             look: sketch.refusal.is_some(),
         };
-        let (child, link) = self.bear(spec, plan, &streams, &birth, site).await?;
-        crash::step("after_clone");
-        let mut record = site.record.clone();
-        record.processes.extend(ProcessId::of(child.pid).ok());
-        let result = match site.state_dir.write(&record) {
+        let (child, link, told) = match early.take() {
+            Some(init) => {
+                let told = site.take_over(init.child.pid);
+                let told = told.and_then(|()| errand.send(&init));
+                (init.child, init.link, told)
+            }
+            None => {
+                let pid_namespace = pid_namespace(plan)?;
+                let network = self.network(&plan.namespaces);
+                let birth = Birth {
+                    pid_namespace: pid_namespace.as_ref().map(AsFd::as_fd),
+                    ..Birth::of_init(site.cgroup(), &plan.namespaces, network.as_ref())
+                };
+                let (child, link) = self.bear(spec, Some(&errand), &birth, site).await?;
+                let told = site.remember_init(child.pid);
+                (child, link, told)
+            }
+        };
+        let result = match told {
             Ok(()) => {
                 let newborn = Newborn {
                     child: &child,
@@ -278,7 +279,7 @@ impl Maker {
                 };
                 self.converse(plan, &newborn).await
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         let made = match (result, sketch.refusal) {
             (Ok(Born::Guest), _) => match streams.handed_over() {
@@ -324,11 +325,10 @@ impl Maker {
         }
     }
 
-    /// A network namespace that was made ahead, if the plan asks for a new one. Another is
+    /// A network namespace that was made ahead, if a new one is asked for. Another is
     /// made for the next.
-    fn network(&self, plan: &Plan) -> Option<OwnedFd> {
-        if self.order.mode != ServerMode::PerNode || !plan.namespaces.is_new(NamespaceKind::Network)
-        {
+    pub(super) fn network(&self, namespaces: &Namespaces) -> Option<OwnedFd> {
+        if self.order.mode != ServerMode::PerNode || !namespaces.is_new(NamespaceKind::Network) {
             return None;
         }
         self.networks.restock();
@@ -337,21 +337,20 @@ impl Maker {
 
     /// Spawns the container's process, and makes its cgroup at the same time where that may
     /// follow.
-    async fn bear(
+    pub(super) async fn bear(
         &self,
         spec: &oci::Spec,
-        plan: &Plan,
-        streams: &GuestStreams,
+        errand: Option<&Errand<'_>>,
         birth: &Birth<'_>,
         site: &Site,
     ) -> Result<(Child, AsyncFd<Link>), ServiceError> {
-        let spawned = self.spawn(plan, streams, birth, &site.log);
+        let spawned = self.spawn(errand, birth, &site.log);
         if !birth.cgroup_later {
             return spawned.await;
         }
         // In this order: a zygote is asked before this thread makes the cgroup.
         let (spawned, limited) = tokio::join!(biased; spawned, async {
-            Self::set_limits(site, resources(spec), None)
+            site.set_limits(resources(spec), None)
         });
         let (child, link) = spawned?;
         match limited.and_then(|()| say(&link, &ToInit::Cgroup, None)) {
@@ -385,7 +384,7 @@ impl Maker {
     async fn limit(&self, spec: &oci::Spec, site: &Site) -> Result<Option<Holder>, ServiceError> {
         let resources = resources(spec);
         let holder = Holder::enter(self, site.cgroup(), resources).await?;
-        let limited = Self::set_limits(site, resources, holder.as_ref().map(Holder::pid));
+        let limited = site.set_limits(resources, holder.as_ref().map(Holder::pid));
         match (limited, holder) {
             (Err(error), Some(holder)) => {
                 holder.leave().await;
@@ -396,68 +395,10 @@ impl Maker {
         }
     }
 
-    fn set_limits(
-        site: &Site,
-        resources: Option<&oci::LinuxResources>,
-        holder: Option<i32>,
-    ) -> Result<(), ServiceError> {
-        site.cgroup().create(resources)?;
-        if site
-            .cgroup()
-            .pids()?
-            .into_iter()
-            .any(|pid| Some(pid) != holder)
-        {
-            return Err(ServiceError::Setup(
-                "linux.cgroupsPath: the cgroup holds processes already; give each container its own".into(),
-            ));
-        }
-        for what in resources
-            .iter()
-            .flat_map(|resources| site.cgroup().ignored(resources))
-        {
-            site.log.warn(&format!(
-                "linux.resources.{what} ignored: not supported on this host"
-            ));
-        }
-        Ok(())
-    }
-
     /// Whether the handler lets guests use the container's network.
     pub(super) fn has_network(&self) -> bool {
         self.order.network == Network::Container
     }
-}
-
-impl Site {
-    fn cgroup(&self) -> &Cgroup {
-        &self.record.cgroups[0]
-    }
-
-    /// Adds a logging binary to the record on disk.
-    fn remember(&self, logger: &Logger) {
-        let process = ProcessId::of(logger.pid()).ok();
-        let changed = self
-            .state_dir
-            .change(|record| record.loggers.extend(process));
-        if let Err(error) = changed {
-            self.log.warn(&error.to_string());
-        }
-    }
-
-    /// Removes everything that the record names.
-    async fn clear(self) {
-        for cgroup in &self.record.cgroups {
-            remove_cgroup(cgroup, &self.log).await;
-        }
-        if let Err(error) = self.state_dir.remove() {
-            self.log.warn(&error.to_string());
-        }
-    }
-}
-
-fn resources(spec: &oci::Spec) -> Option<&oci::LinuxResources> {
-    spec.linux().as_ref()?.resources().as_ref()
 }
 
 /// What of the specification a guest is not given.

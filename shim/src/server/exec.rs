@@ -25,7 +25,7 @@ use super::error::ServiceError;
 use super::events::Events;
 use super::logger::Whose;
 use super::process::{Process, lock, reap, receive};
-use super::spawn::{Birth, Born, Newborn, say};
+use super::spawn::{Birth, Born, Errand, Newborn, say};
 use super::streams::{GuestStreams, ServerStreams, StreamNames};
 use crate::wire::api;
 use crate::wire::events::Event;
@@ -253,13 +253,18 @@ impl Maker {
             cgroup: &container.cgroup,
             cgroup_later: false,
             network: None,
+            engine: None,
             new_namespaces: 0,
             pid_namespace: Some(init.as_fd()),
             init: Some(init.as_fd()),
+        };
+        let errand = Errand {
+            plan: &plan,
+            streams: &streams,
             hooks: false,
             look: false,
         };
-        let (child, link) = self.spawn(&plan, &streams, &birth, &container.log).await?;
+        let (child, link) = self.spawn(Some(&errand), &birth, &container.log).await?;
         drop(init);
         let ready = async {
             container.remember(child.pid)?;

@@ -70,8 +70,13 @@ fn is_announced(dir: &Path) -> bool {
     let Ok(files) = fs::read_dir(dir.join(STARTING)) else {
         return false;
     };
-    files.flatten().any(|file| {
-        let made = file.metadata().and_then(|metadata| metadata.modified());
-        made.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < PATIENCE))
-    })
+    files.flatten().any(|file| is_recent(&file))
+}
+
+/// Whether the task of an announcement may still come.
+pub(super) fn is_recent(announcement: &fs::DirEntry) -> bool {
+    let made = announcement
+        .metadata()
+        .and_then(|metadata| metadata.modified());
+    made.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < PATIENCE))
 }

@@ -6,6 +6,7 @@
 //! long, reading or writing precompiled code, is done by short-lived threads.
 
 mod abandon;
+mod ahead;
 mod aside;
 mod code;
 mod container;
@@ -29,6 +30,7 @@ mod ready;
 mod sandbox;
 mod scope;
 mod service;
+mod site;
 mod spawn;
 mod streams;
 mod tasks;
@@ -113,6 +115,7 @@ async fn serve(listener: StdListener, order: Order) -> Result<()> {
         .register_service(sandbox::methods(&service));
     server.start().await.context("cannot serve")?;
     inherited::sweep(service.order());
+    ahead::watch(&service);
     lifetime::until_left(&service).await;
     service.maker().zygote.end().await;
     peers.gone(HANG_UP).await;

@@ -13,6 +13,7 @@ use trireme_container::process;
 use trireme_core::config::ServerMode;
 
 use super::abandon::{self, Abandon};
+use super::ahead::Ahead;
 use super::code::CodeStore;
 use super::container::Container;
 use super::create::Maker;
@@ -41,6 +42,7 @@ pub struct Service {
     maker: Maker,
     events: Events,
     slots: Mutex<HashMap<String, Slot>>,
+    ahead: Ahead,
     changed: Notify,
     shutdown: Notify,
 }
@@ -68,6 +70,7 @@ impl Service {
                 order,
             },
             slots: Mutex::default(),
+            ahead: Ahead::default(),
             changed: Notify::new(),
             shutdown: Notify::new(),
         })
@@ -88,9 +91,24 @@ impl Service {
         &self.maker
     }
 
-    /// Whether there is neither a container nor a pod of its own.
+    /// What was made before its Create.
+    pub(super) fn ahead(&self) -> &Ahead {
+        &self.ahead
+    }
+
+    /// Whether there is neither a container, or some of one, nor a pod of its own.
     pub fn is_empty(&self) -> bool {
-        lock(&self.slots).is_empty() && self.maker.sandboxes.is_empty()
+        lock(&self.slots).is_empty() && self.ahead.is_empty() && self.maker.sandboxes.is_empty()
+    }
+
+    /// Whether there is a container or a pod of this id, or its Create has come.
+    pub(super) fn knows(&self, id: &str) -> bool {
+        lock(&self.slots).contains_key(id) || self.maker.sandboxes.find(id).is_some()
+    }
+
+    /// Has whoever waits for a change look.
+    pub(super) fn has_changed(&self) {
+        self.changed.notify_one();
     }
 
     /// Waits for a container or a pod to come or to go.
@@ -137,6 +155,9 @@ impl Service {
     /// is what containerd calls then, and its clean-up after a restart. Returns
     /// when there is nothing half-made any more.
     pub(super) async fn abandon(&self, id: &str) {
+        if self.discard_early(id).await {
+            self.ask_shutdown_when_empty();
+        }
         let making = match lock(&self.slots).get(id) {
             Some(Slot::Making(abandon)) => abandon.clone(),
             _ => return,
@@ -160,7 +181,8 @@ impl Service {
             slots.insert(id.clone(), Slot::Making(Arc::new(abandon)));
         }
         self.arrived(id);
-        let made = self.maker.create(request, &abandoned).await;
+        let early = self.ahead.take(id).await;
+        let made = self.maker.create(request, early, &abandoned).await;
         let result = match made {
             Ok(container) => {
                 let pid = container.pid();
@@ -179,14 +201,28 @@ impl Service {
         result
     }
 
+    /// Ends and removes what was made before a Create that will not come.
+    pub(super) async fn discard_early(&self, id: &str) -> bool {
+        let was_there = self.ahead.discard(id).await;
+        if was_there {
+            self.changed.notify_one();
+        }
+        was_there
+    }
+
     /// What `start` announced is there.
     fn arrived(&self, id: &str) {
         self.changed.notify_one();
         let _ = std::fs::remove_file(self.order().dir.join(STARTING).join(id));
     }
 
-    pub(super) fn create_sandbox(&self, request: sandbox::Request) -> Result<(), ServiceError> {
+    pub(super) async fn create_sandbox(
+        &self,
+        request: sandbox::Request,
+    ) -> Result<(), ServiceError> {
         let id = request.id.clone();
+        // A pod may have a specification, as if it were a container.
+        self.ahead.discard(&id).await;
         self.maker.sandboxes.add(self.order(), request)?;
         newcomers::unmark(&self.order().dir);
         self.arrived(&id);

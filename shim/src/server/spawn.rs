@@ -2,17 +2,20 @@
 //! is ready.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tokio::io::unix::AsyncFd;
 use trireme_container::cgroup::Cgroup;
-use trireme_container::link::{FromInit, InitOrder, Link, ToInit};
-use trireme_container::process::{Child, EXECUTOR, Spawn};
+use trireme_container::link::{FirstOrder, FromInit, InitOrder, Link, ToInit};
+use trireme_container::process::{Child, EXECUTOR, Spawn, new_namespaces};
+use trireme_container::stdio;
 use trireme_container::zygote::Role;
 use trireme_core::memory_file;
-use trireme_core::plan::Plan;
+use trireme_core::plan::{NamespaceKind, Namespaces, Plan};
+use trireme_core::request::EngineChoice;
 
 use super::abandon::Abandoned;
+use super::ahead::EarlyInit;
 use super::code::Program;
 use super::create::{Maker, given_up};
 use super::elsewhere::{self, Found};
@@ -39,10 +42,71 @@ pub(super) struct Birth<'a> {
     pub init: Option<BorrowedFd<'a>>,
     /// The network namespace of an init that has been made for it.
     pub network: Option<BorrowedFd<'a>>,
+    /// What it may set up before it has its errand.
+    pub engine: Option<&'a EngineChoice>,
+}
+
+impl<'a> Birth<'a> {
+    /// That of an init, with new namespaces as they are asked for, or a network namespace that
+    /// has been made.
+    pub fn of_init(
+        cgroup: &'a Cgroup,
+        namespaces: &Namespaces,
+        network: Option<&'a OwnedFd>,
+    ) -> Self {
+        let mut new_namespaces = new_namespaces(namespaces);
+        if network.is_some() {
+            new_namespaces &= !NamespaceKind::Network.flag();
+        }
+        Birth {
+            role: Role::Init,
+            cgroup,
+            cgroup_later: cgroup.may_follow(),
+            new_namespaces,
+            pid_namespace: None,
+            init: None,
+            network: network.map(AsFd::as_fd),
+            engine: None,
+        }
+    }
+}
+
+/// What a process is to do.
+pub(super) struct Errand<'a> {
+    /// The container's plan, or what is executed in it.
+    pub plan: &'a Plan,
+    /// Its standard streams.
+    pub streams: &'a GuestStreams,
     /// Whether it has to wait for hooks.
     pub hooks: bool,
     /// Whether it is only to tell a Linux program from a guest.
     pub look: bool,
+}
+
+impl Errand<'_> {
+    fn order(&self, network: bool) -> InitOrder {
+        InitOrder {
+            plan: self.plan.clone(),
+            network,
+            hooks: self.hooks,
+            look: self.look,
+        }
+    }
+
+    /// Tells it to a process that was spawned without. That may be gone, and what it had to say
+    /// about that is still to be read.
+    pub fn send(&self, init: &EarlyInit) -> Result<(), ServiceError> {
+        let failed = |error: io::Error| ServiceError::Setup(format!("init: {error}"));
+        let order = memory_file::sealed_json("plan", &self.order(init.network)).map_err(failed)?;
+        let [input, output, error] = self.streams.borrow();
+        let terminal = self.streams.is_terminal();
+        let descriptors = [order.as_fd(), input, output, error];
+        let link = init.link.get_ref();
+        match link.send_all(&ToInit::Order { terminal }, &descriptors) {
+            Err(error) if is_gone(&error) => Ok(()),
+            other => other.map_err(failed),
+        }
+    }
 }
 
 /// What an entry point turned out to be.
@@ -72,21 +136,27 @@ pub(super) struct Newborn<'a> {
 }
 
 impl Maker {
+    /// Spawns a process, which waits for its errand where there is none yet.
     pub(super) async fn spawn(
         &self,
-        plan: &Plan,
-        streams: &GuestStreams,
+        errand: Option<&Errand<'_>>,
         birth: &Birth<'_>,
         log: &TaskLog,
     ) -> Result<(Child, AsyncFd<Link>), ServiceError> {
         let failed = |error: io::Error| ServiceError::Setup(format!("cannot start init: {error}"));
-        let order = InitOrder {
-            plan: plan.clone(),
+        let order = FirstOrder {
             cgroup: birth.cgroup.join_files(),
             cgroup_later: birth.cgroup_later,
-            network: birth.network.is_some(),
-            hooks: birth.hooks,
-            look: birth.look,
+            engine: birth.engine.cloned(),
+            rest: errand.map(|errand| Box::new(errand.order(birth.network.is_some()))),
+        };
+        let null;
+        let streams = match errand {
+            Some(errand) => errand.streams.borrow(),
+            None => {
+                null = stdio::null().map_err(failed)?;
+                [null.as_fd(); 3]
+            }
         };
         let order = memory_file::sealed_json("plan", &order).map_err(failed)?;
         let (here, there) = ready::link().map_err(failed)?;
@@ -98,8 +168,8 @@ impl Maker {
                 Role::Init => c"init",
                 Role::Exec => c"exec",
             },
-            stdio: streams.borrow(),
-            terminal: streams.is_terminal(),
+            stdio: streams,
+            terminal: errand.is_some_and(|errand| errand.streams.is_terminal()),
             link: there.as_fd(),
             plan: order.as_fd(),
             subject: birth.init.or(birth.network),

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use trireme_container::cgroup;
-use trireme_container::init::signals;
+use trireme_container::init::{order, signals};
 use trireme_container::link::{FromInit, InitOrder, Link, ToInit};
 use trireme_container::process::{LINK_FD, PLAN_FD};
 use trireme_core::plan::Plan;
@@ -40,17 +39,8 @@ fn run() -> Result<u8> {
             File::from_raw_fd(PLAN_FD),
         )
     };
-    let InitOrder {
-        plan,
-        cgroup,
-        cgroup_later,
-        hooks,
-        ..
-    } = serde_json::from_reader(order)?;
-    if cgroup_later {
-        link.receive::<ToInit>()?;
-    }
-    cgroup::join(&cgroup)?;
+    // SAFETY: the standard streams have been the guest's from the beginning.
+    let InitOrder { plan, hooks, .. } = unsafe { order::receive(&link, order, |_| ())? };
     if hooks {
         link.send(&FromInit::Built, None)?;
         link.receive::<ToInit>()?;

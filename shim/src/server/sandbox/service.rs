@@ -51,12 +51,13 @@ impl Calls for Sandboxes {
     ) -> ttrpc::Result<api::CreateSandboxResponse> {
         let config = pod::parse(request.options.as_ref())
             .map_err(|error| ServiceError::InvalidArgument(error.to_string()))?;
-        self.0.create_sandbox(Request {
+        let request = Request {
             id: request.sandbox_id,
             bundle: PathBuf::from(request.bundle_path),
             network: Some(PathBuf::from(request.netns_path)).filter(|path| *path != Path::new("")),
             config,
-        })?;
+        };
+        self.0.create_sandbox(request).await?;
         Ok(api::CreateSandboxResponse::new())
     }
 

@@ -1,5 +1,6 @@
 //! All cases.
 
+mod ahead;
 mod cache;
 mod cgroups;
 mod crashes;
@@ -141,6 +142,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         engines::all(),
         walk::all(),
         zygote::all(),
+        ahead::all(),
         failures::all(),
         safety::all(),
         programs::all(),
