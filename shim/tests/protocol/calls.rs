@@ -16,10 +16,10 @@ use trireme_tests::protocol::methods::TASK_V2;
 use crate::executor::{NEVER, NOTHING};
 use crate::server::Server;
 
-const LIMIT: Duration = Duration::from_secs(10);
-const ID: &str = "one";
+pub const LIMIT: Duration = Duration::from_secs(10);
+pub const ID: &str = "one";
 
-type Case = fn() -> Result<()>;
+pub type Case = fn() -> Result<()>;
 
 /// One trial for each behaviour.
 pub fn trials() -> Vec<Trial> {
@@ -47,24 +47,27 @@ pub fn trials() -> Vec<Trial> {
             delete_ends_a_create_that_nobody_waits_for,
         ),
     ];
-    cases
-        .into_iter()
-        .map(|(name, case)| {
-            let run = move || case().map_err(|error| Failed::from(format!("{error:#}")));
-            Trial::test(format!("calls::{name}"), run)
-        })
-        .collect()
+    trials_of("calls", cases)
+}
+
+/// The trials of a module.
+pub fn trials_of<const N: usize>(module: &str, cases: [(&str, Case); N]) -> Vec<Trial> {
+    let trial = |(name, case): (&str, Case)| {
+        let run = move || case().map_err(|error| Failed::from(format!("{error:#}")));
+        Trial::test(format!("{module}::{name}"), run)
+    };
+    cases.into_iter().map(trial).collect()
 }
 
 /// A server with a bundle whose hooks write down what they are told.
-struct Fixture {
-    server: Server,
-    client: Client,
-    bundle: PathBuf,
+pub struct Fixture {
+    pub server: Server,
+    pub client: Client,
+    pub bundle: PathBuf,
 }
 
 impl Fixture {
-    fn new(program: &str, hooks: impl FnOnce(&Path) -> Value) -> Result<Self> {
+    pub fn new(program: &str, hooks: impl FnOnce(&Path) -> Value) -> Result<Self> {
         let server = Server::start()?;
         let spec = json!({
             "ociVersion": "1.0.2",
@@ -83,7 +86,7 @@ impl Fixture {
         })
     }
 
-    fn create(&mut self) -> Result<Answer> {
+    pub fn create(&mut self) -> Result<Answer> {
         self.client.call("Create", &self.request())
     }
 
@@ -91,7 +94,7 @@ impl Fixture {
         json!({ "id": ID, "bundle": self.bundle })
     }
 
-    fn call(&mut self, method: &str) -> Result<Value> {
+    pub fn call(&mut self, method: &str) -> Result<Value> {
         self.client.call(method, &json!({ "id": ID }))?.expect()
     }
 
@@ -106,12 +109,12 @@ impl Fixture {
             .collect()
     }
 
-    fn names(&self) -> Result<Vec<String>> {
+    pub fn names(&self) -> Result<Vec<String>> {
         Ok(self.written()?.into_iter().map(|(name, _)| name).collect())
     }
 
     /// That nothing of the container is left but its bundle.
-    fn expect_gone(&self) -> Result<()> {
+    pub fn expect_gone(&self) -> Result<()> {
         let left = trireme_container::state::all(&self.server.folder())?;
         ensure!(left.is_empty(), "{left:?}");
         let cgroups = self.server.cgroups(ID);
@@ -121,7 +124,7 @@ impl Fixture {
 }
 
 /// A hook that appends its name and its standard input to a file.
-fn writing(bundle: &Path, name: &str) -> Value {
+pub fn writing(bundle: &Path, name: &str) -> Value {
     let file = bundle.join("written");
     let script = format!("echo \"$NAME $(cat)\" >> {}", file.display());
     json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": [format!("NAME={name}"), "PATH=/usr/bin:/bin"] })
@@ -131,7 +134,7 @@ fn running(script: &str, timeout: i64) -> Value {
     json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"], "timeout": timeout })
 }
 
-fn refusal(answer: Answer) -> Result<String> {
+pub fn refusal(answer: Answer) -> Result<String> {
     match answer {
         Answer::Refusal { message, .. } => Ok(message),
         Answer::Response(value) => bail!("not refused: {value}"),
@@ -241,7 +244,8 @@ fn lost() -> Result<Fixture> {
     Ok(fixture)
 }
 
-fn clean_up(fixture: &Fixture) -> Result<()> {
+/// Runs what `delete` runs where there is something left.
+pub fn clean_up(fixture: &Fixture) -> Result<()> {
     let mut command = Command::new(fixture.server.program(SERVER));
     let output = command.arg("cleanup").arg(&fixture.bundle).output()?;
     ensure!(output.status.success(), "{output:?}");

@@ -1,10 +1,12 @@
 //! The server without containerd and without engines: transcripts of real containerds are
-//! replayed to it, every method is called in every state, hooks run, and processes are executed.
+//! replayed to it, every method is called in every state, hooks run, processes are executed, and
+//! containers are announced.
 //!
 //! The server is the real program. Its executor is this very program under another name
 //! ([`executor`]), so that guests do as they are told and nothing has to be compiled. Namespaces
 //! and cgroups are real, which needs root.
 
+mod ahead;
 mod calls;
 mod execs;
 mod executor;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let mut trials = replay::trials();
     trials.extend(states::trials());
     trials.extend(calls::trials());
+    trials.extend(ahead::trials());
     trials.extend(execs::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
