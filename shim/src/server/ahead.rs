@@ -31,6 +31,7 @@ use super::create::Maker;
 use super::error::ServiceError;
 use super::lifetime::is_recent;
 use super::log::TaskLog;
+use super::peers::Peers;
 use super::process::{lock, reap};
 use super::ready;
 use super::service::Service;
@@ -177,17 +178,21 @@ impl Ahead {
 /// Has each task that was announced made ahead; and for a server of the node, each that will be.
 /// A server of one pod has few, and the kernel gives few users of it news of a folder
 /// (`fs.inotify.max_user_instances`). Without, none is.
-pub(super) fn watch(service: &Arc<Service>) {
+///
+/// A new server waits until containerd has connected to it: if it dies before that, nobody
+/// cleans up after it but a server that comes much later.
+pub(super) fn watch(service: &Arc<Service>, peers: &Peers) {
     let folder = service.order().dir.join(STARTING);
     let is_shared = service.order().mode == ServerMode::PerNode;
     let news = is_shared.then(|| news_of(&folder).ok()).flatten();
-    let before = fs::read_dir(&folder).into_iter().flatten().flatten();
-    for file in before.filter(is_recent) {
-        announced(service, &file.file_name().to_string_lossy());
-    }
-    let Some(news) = news else { return };
-    let service = service.clone();
+    let (first, service) = (peers.first(), service.clone());
     tokio::spawn(async move {
+        first.await;
+        let before = fs::read_dir(&folder).into_iter().flatten().flatten();
+        for file in before.filter(is_recent) {
+            announced(&service, &file.file_name().to_string_lossy());
+        }
+        let Some(news) = news else { return };
         loop {
             let Ok(mut guard) = news.readable().await else {
                 return;

@@ -115,7 +115,7 @@ async fn serve(listener: StdListener, order: Order) -> Result<()> {
         .register_service(sandbox::methods(&service));
     server.start().await.context("cannot serve")?;
     inherited::sweep(service.order());
-    ahead::watch(&service);
+    ahead::watch(&service, &peers);
     lifetime::until_left(&service).await;
     service.maker().zygote.end().await;
     peers.gone(HANG_UP).await;

@@ -26,6 +26,14 @@ impl Peers {
         (Listener::new(Accepts { listener, count }), Self(seen))
     }
 
+    /// Returns when there is a connection.
+    pub fn first(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut count = self.0.clone();
+        async move {
+            let _ = count.wait_for(|count| *count > 0).await;
+        }
+    }
+
     /// Returns when every connection is closed, or after `limit`.
     pub async fn gone(mut self, limit: Duration) {
         let closed = self.0.wait_for(|count| *count == 0);
@@ -135,6 +143,17 @@ mod tests {
         let before = Instant::now();
         peers.gone(LONG).await;
         assert!(before.elapsed() < LONG);
+    }
+
+    #[tokio::test]
+    async fn the_first_client_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_server, peers) = server(folder.path()).await;
+        let wait = tokio::spawn(peers.first());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!wait.is_finished());
+        let _client = UnixStream::connect(folder.path().join("socket")).await;
+        wait.await.unwrap();
     }
 
     #[tokio::test]

@@ -1,17 +1,19 @@
 //! What is made of a container between its `start` and its Create, where that does not come.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::cases;
 use crate::command::LIMIT;
+use crate::mode::Server;
 use crate::test::Test;
 
 cases! {
     as_with_runc: [],
     wasm: [
+        nothing_is_made_ahead_by_a_server_that_containerd_has_not_reached,
         what_was_made_ahead_goes_when_no_create_comes,
         what_was_made_ahead_goes_with_its_task,
     ],
@@ -20,6 +22,7 @@ cases! {
 /// A bundle as containerd makes it.
 struct Bundle<'a> {
     test: &'a Test<'a>,
+    id: String,
     folder: String,
 }
 
@@ -27,13 +30,14 @@ impl<'a> Bundle<'a> {
     fn with(test: &'a Test<'a>, act: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         let bundle = Self {
             test,
+            id: format!("{}-ahead", test.id),
             folder: format!("/run/bundle-of-{}", test.id),
         };
         let folder = &bundle.folder;
         let make = format!(
             "mkdir -p {folder}/rootfs; mkfifo {folder}/log; cd {folder}
              ctr oci spec | sed 's#\"cgroupsPath\": \"[^\"]*\"#\"cgroupsPath\": \"/default/{id}\"#' > config.json",
-            id = test.id
+            id = bundle.id
         );
         test.exec(&["sh", "-ec", &make])?.expect(0)?;
         let result = act(&bundle);
@@ -50,7 +54,7 @@ impl<'a> Bundle<'a> {
         let script = format!(
             "cd {0} && containerd-shim-{name} -namespace default -id {1} \
              -address /run/containerd/containerd.sock -bundle {0} {verb} < /dev/null",
-            self.folder, self.test.id
+            self.folder, self.id
         );
         self.test.exec(&["sh", "-c", &script])?.expect(0)?;
         Ok(())
@@ -80,7 +84,7 @@ impl<'a> Bundle<'a> {
         let script = format!(
             "test -e {}/trireme/state.json || test -e /proc/{pid} || \
              find /sys/fs/cgroup -type d -name {} | grep -q .",
-            self.folder, self.test.id
+            self.folder, self.id
         );
         Ok(self.test.exec(&["sh", "-c", &script])?.code == 0)
     }
@@ -91,7 +95,7 @@ fn announced(bundle: &Bundle<'_>) -> Result<String> {
     bundle.shim("start")?;
     let pid = bundle.init()?;
     let deadline = Instant::now() + LIMIT;
-    let wanted = format!("/default/{}", bundle.test.id);
+    let wanted = format!("/default/{}", bundle.id);
     loop {
         let cgroups = bundle.cgroups(&pid).context("the init is gone")?;
         if cgroups.lines().any(|line| line.ends_with(&wanted)) {
@@ -101,8 +105,33 @@ fn announced(bundle: &Bundle<'_>) -> Result<String> {
     }
 }
 
-fn what_was_made_ahead_goes_when_no_create_comes(test: &Test<'_>) -> Result<()> {
+fn nothing_is_made_ahead_by_a_server_that_containerd_has_not_reached(
+    test: &Test<'_>,
+) -> Result<()> {
     Bundle::with(test, |bundle| {
+        bundle.shim("start")?;
+        std::thread::sleep(Duration::from_millis(500));
+        let seen = bundle.is_there("self-is-no-process")?;
+        bundle.shim("delete")?;
+        ensure!(!seen, "something was made");
+        Ok(())
+    })
+}
+
+/// With another task on the server of the node. Each bundle of this test is a pod of its own, so
+/// that a server of one pod is always new.
+fn beside_another(test: &Test<'_>, act: impl FnOnce(&Bundle<'_>) -> Result<()>) -> Result<()> {
+    if test.mode.server() == Server::PerPod {
+        return nothing_is_made_ahead_by_a_server_that_containerd_has_not_reached(test);
+    }
+    test.run_detached(&[], &["/sleep.wasm", "60"])?;
+    let result = Bundle::with(test, act);
+    test.remove()?;
+    result
+}
+
+fn what_was_made_ahead_goes_when_no_create_comes(test: &Test<'_>) -> Result<()> {
+    beside_another(test, |bundle| {
         let pid = announced(bundle)?;
         let deadline = Instant::now() + LIMIT;
         while bundle.is_there(&pid)? {
@@ -113,7 +142,7 @@ fn what_was_made_ahead_goes_when_no_create_comes(test: &Test<'_>) -> Result<()> 
 }
 
 fn what_was_made_ahead_goes_with_its_task(test: &Test<'_>) -> Result<()> {
-    Bundle::with(test, |bundle| {
+    beside_another(test, |bundle| {
         let pid = announced(bundle)?;
         bundle.shim("delete")?;
         ensure!(!bundle.is_there(&pid)?, "it is still there");
