@@ -39,7 +39,9 @@ pub unsafe fn receive(
     if let Some(rest) = first.rest {
         return Ok(*rest);
     }
-    first.engine.map(meanwhile);
+    if let Some(engine) = first.engine {
+        meanwhile(engine);
+    }
     let (message, descriptors) = link.receive_all().and_then(present).doing(told)?;
     let ToInit::Order { terminal } = message else {
         return Err(unexpected(&message));

@@ -2,7 +2,7 @@
 //! Create, a container's cgroup is made, and the process in it that becomes its init: of that,
 //! Create knows no more than the specification does, which is in the bundle already.
 //!
-//! Whatever goes wrong here is tried anew, and told, by Create.
+//! What cannot be made here is tried anew, and told, by Create.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use trireme_container::link::Link;
 use trireme_container::process::Child;
@@ -58,10 +58,12 @@ pub(super) struct EarlyInit {
 }
 
 impl Early {
-    /// Whether this is the container of a bundle with this specification. `start` has the
-    /// folder's real path, and a Create may name a link to it.
+    /// Whether this is the container of a bundle with this specification, and its process lives.
+    /// `start` has the folder's real path, and a Create may name a link to it.
     pub fn is_of(&self, bundle: &Path, text: &[u8]) -> bool {
-        self.text == text && is_same(&self.site.record.bundle, bundle)
+        self.text == text
+            && is_same(&self.site.record.bundle, bundle)
+            && matches!(self.init.child.try_wait(), Ok(None))
     }
 
     /// Ends and removes it.
@@ -83,14 +85,25 @@ impl EarlyInit {
 }
 
 /// The containers that were announced, by their ids.
-#[derive(Clone, Default)]
-pub(super) struct Ahead(Arc<Mutex<Entries>>);
+#[derive(Clone)]
+pub(super) struct Ahead {
+    entries: Arc<Mutex<Entries>>,
+    /// Told when there is one less.
+    changed: Arc<Notify>,
+}
 
 #[derive(Default)]
 struct Entries {
     of: HashMap<String, Entry>,
     /// Grows with each announcement.
     count: u64,
+}
+
+impl Entries {
+    fn holds(&self, id: &str, number: u64) -> bool {
+        let entry = self.of.get(id);
+        entry.is_some_and(|entry| entry.number == number)
+    }
 }
 
 struct Entry {
@@ -101,13 +114,20 @@ struct Entry {
 }
 
 impl Ahead {
+    pub fn new(changed: Arc<Notify>) -> Self {
+        Ahead {
+            entries: Arc::default(),
+            changed,
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
-        lock(&self.0).of.is_empty()
+        lock(&self.entries).of.is_empty()
     }
 
     /// What there is of a container, when that is made.
     pub async fn take(&self, id: &str) -> Option<Early> {
-        let entry = lock(&self.0).of.remove(id)?;
+        let entry = lock(&self.entries).of.remove(id)?;
         entry.making.await.ok()?
     }
 
@@ -116,7 +136,7 @@ impl Ahead {
     pub async fn discard(&self, id: &str) -> bool {
         let (done, removed) = oneshot::channel::<()>();
         {
-            let mut entries = lock(&self.0);
+            let mut entries = lock(&self.entries);
             let Some(Entry { number, making }) = entries.of.remove(id) else {
                 return false;
             };
@@ -136,7 +156,7 @@ impl Ahead {
     }
 
     fn begin(&self, service: &Arc<Service>, id: &str, bundle: PathBuf) {
-        let mut entries = lock(&self.0);
+        let mut entries = lock(&self.entries);
         if entries.of.contains_key(id) {
             return;
         }
@@ -147,7 +167,6 @@ impl Ahead {
             let early = of.maker().early(&name, &bundle).await;
             if early.is_none() {
                 of.ahead().forget(&name, number);
-                of.has_changed();
             }
             early
         });
@@ -156,22 +175,22 @@ impl Ahead {
         tokio::spawn(async move {
             tokio::time::sleep(PATIENCE).await;
             if of.ahead().holds(&name, number) {
-                of.discard_early(&name).await;
+                of.ahead().discard(&name).await;
             }
         });
     }
 
     /// There is nothing of it.
     fn forget(&self, id: &str, number: u64) {
-        if self.holds(id, number) {
-            lock(&self.0).of.remove(id);
+        let mut entries = lock(&self.entries);
+        if entries.holds(id, number) {
+            entries.of.remove(id);
+            self.changed.notify_one();
         }
     }
 
     fn holds(&self, id: &str, number: u64) -> bool {
-        let entries = lock(&self.0);
-        let entry = entries.of.get(id);
-        entry.is_some_and(|entry| entry.number == number)
+        lock(&self.entries).holds(id, number)
     }
 }
 

@@ -77,7 +77,10 @@ impl Maker {
         abandoned: &Abandoned,
     ) -> Result<Arc<Container>, ServiceError> {
         let early = match early {
-            Some(early) if self.fits(&early, request) => Some(early),
+            Some(mut early) if self.fits(&early, request) => {
+                early.site.record.bundle = request.bundle.clone().into();
+                Some(early)
+            }
             Some(early) => {
                 early.discard().await;
                 None
@@ -104,7 +107,7 @@ impl Maker {
                 return Err(error);
             }
         };
-        let (site, mut early) = match begun {
+        let (site, early) = match begun {
             Some((site, init)) => (site, Some(init)),
             None => {
                 let log = TaskLog::open(bundle, &request.id, self.order.debug);
@@ -112,11 +115,8 @@ impl Maker {
             }
         };
         let made = self
-            .build(&spec, sketch, request, &site, &mut early, abandoned)
+            .build(&spec, sketch, request, &site, early, abandoned)
             .await;
-        if let Some(unused) = early {
-            unused.end().await;
-        }
         match made {
             Ok(made) => {
                 if made.launched.launcher == Launcher::Wasm {
@@ -207,7 +207,7 @@ impl Maker {
         sketch: Sketch,
         request: &api::CreateTaskRequest,
         site: &Site,
-        early: &mut Option<EarlyInit>,
+        early: Option<EarlyInit>,
         abandoned: &Abandoned,
     ) -> Result<Made, ServiceError> {
         let holder = match early.is_some() || site.cgroup().may_follow() {
@@ -230,7 +230,7 @@ impl Maker {
         sketch: Sketch,
         request: &api::CreateTaskRequest,
         site: &Site,
-        early: &mut Option<EarlyInit>,
+        early: Option<EarlyInit>,
         abandoned: &Abandoned,
     ) -> Result<Made, ServiceError> {
         let plan = &sketch.plan;
@@ -239,7 +239,15 @@ impl Maker {
             namespace: &self.order.namespace,
             abandoned,
         };
-        let streams = GuestStreams::open(&names(request), plan.terminal, &whose).await?;
+        let streams = match GuestStreams::open(&names(request), plan.terminal, &whose).await {
+            Ok(streams) => streams,
+            Err(error) => {
+                if let Some(init) = early {
+                    init.end().await;
+                }
+                return Err(error);
+            }
+        };
         let hooks = Hooks::of(&site.record);
         let waits = hooks.before_start() && sketch.refusal.is_none();
         let errand = Errand {
@@ -248,7 +256,7 @@ impl Maker {
             hooks: waits,
             look: sketch.refusal.is_some(),
         };
-        let (child, link, told) = match early.take() {
+        let (child, link, told) = match early {
             Some(init) => {
                 let told = site.take_over(init.child.pid);
                 let told = told.and_then(|()| errand.send(&init));

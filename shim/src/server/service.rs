@@ -43,7 +43,7 @@ pub struct Service {
     events: Events,
     slots: Mutex<HashMap<String, Slot>>,
     ahead: Ahead,
-    changed: Notify,
+    changed: Arc<Notify>,
     shutdown: Notify,
 }
 
@@ -56,6 +56,7 @@ impl Service {
     pub fn new(order: Order) -> anyhow::Result<Self> {
         let executor = process::open_read_only(&install::beside(install::EXECUTOR)?)?;
         let executor = pinned(executor)?;
+        let changed = Arc::new(Notify::new());
         let shim = process::open_read_only(&install::beside(install::SERVER)?)?;
         Ok(Service {
             events: Events::start(order.events.clone(), &order.namespace),
@@ -70,8 +71,8 @@ impl Service {
                 order,
             },
             slots: Mutex::default(),
-            ahead: Ahead::default(),
-            changed: Notify::new(),
+            ahead: Ahead::new(changed.clone()),
+            changed,
             shutdown: Notify::new(),
         })
     }
@@ -104,11 +105,6 @@ impl Service {
     /// Whether there is a container or a pod of this id, or its Create has come.
     pub(super) fn knows(&self, id: &str) -> bool {
         lock(&self.slots).contains_key(id) || self.maker.sandboxes.find(id).is_some()
-    }
-
-    /// Has whoever waits for a change look.
-    pub(super) fn has_changed(&self) {
-        self.changed.notify_one();
     }
 
     /// Waits for a container or a pod to come or to go.
@@ -152,17 +148,19 @@ impl Service {
     }
 
     /// Ends the making of a container whose client has given up on it: Delete
-    /// is what containerd calls then, and its clean-up after a restart. Returns
+    /// is what containerd calls then, and its clean-up after a restart; and removes what was made
+    /// before a Create that has not come. Returns
     /// when there is nothing half-made any more.
     pub(super) async fn abandon(&self, id: &str) {
-        if self.discard_early(id).await {
-            self.ask_shutdown_when_empty();
-        }
         let making = match lock(&self.slots).get(id) {
-            Some(Slot::Making(abandon)) => abandon.clone(),
-            _ => return,
+            Some(Slot::Making(abandon)) => Some(abandon.clone()),
+            _ => None,
         };
-        making.ask().await;
+        match making {
+            Some(making) => making.ask().await,
+            None if self.ahead.discard(id).await => self.ask_shutdown_when_empty(),
+            None => {}
+        }
     }
 
     pub(super) async fn create(
@@ -199,15 +197,6 @@ impl Service {
         };
         self.changed.notify_one();
         result
-    }
-
-    /// Ends and removes what was made before a Create that will not come.
-    pub(super) async fn discard_early(&self, id: &str) -> bool {
-        let was_there = self.ahead.discard(id).await;
-        if was_there {
-            self.changed.notify_one();
-        }
-        was_there
     }
 
     /// What `start` announced is there.

@@ -101,11 +101,13 @@ impl Site {
 
     /// Writes the container's first process to the state.
     pub fn remember_init(&self, pid: i32) -> Result<(), ServiceError> {
+        crash::step("after_clone");
         self.remember_first(pid, &self.record)
     }
 
     /// The same before Create has come: the hooks of a container that never was do not run.
     pub fn remember_early(&self, pid: i32) -> Result<(), ServiceError> {
+        crash::step("after_clone");
         let mut record = self.record.clone();
         record.hooks.poststop.clear();
         self.remember_first(pid, &record)
@@ -115,12 +117,11 @@ impl Site {
     pub fn take_over(&self, pid: i32) -> Result<(), ServiceError> {
         match self.record.hooks.poststop.is_empty() {
             true => Ok(()),
-            false => self.remember_init(pid),
+            false => self.remember_first(pid, &self.record),
         }
     }
 
     fn remember_first(&self, pid: i32, record: &Record) -> Result<(), ServiceError> {
-        crash::step("after_clone");
         let mut record = record.clone();
         record.processes.extend(ProcessId::of(pid).ok());
         Ok(self.state_dir.write(&record)?)

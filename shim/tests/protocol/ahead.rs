@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -17,7 +17,7 @@ use crate::calls::{Case, Fixture, ID, LIMIT, clean_up, refusal, trials_of, writi
 
 /// One trial for each behaviour.
 pub fn trials() -> Vec<Trial> {
-    let cases: [(&str, Case); 4] = [
+    let cases: [(&str, Case); 5] = [
         ("create_takes_what_is_there", create_takes_what_is_there),
         (
             "another_specification_is_made_anew",
@@ -28,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
             "no_hook_runs_where_no_create_came",
             no_hook_runs_where_no_create_came,
         ),
+        ("hooks_run_where_create_came", hooks_run_where_create_came),
     ];
     trials_of("ahead", cases)
 }
@@ -58,6 +59,7 @@ fn first_process(fixture: &Fixture) -> Result<ProcessId> {
             }
         }
         ensure!(Instant::now() < deadline, "nothing was made");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -97,12 +99,29 @@ fn delete_removes_what_is_there() -> Result<()> {
 }
 
 fn no_hook_runs_where_no_create_came() -> Result<()> {
-    let hooks = |bundle: &Path| json!({ "poststop": [writing(bundle, "poststop")] });
-    let (mut fixture, _) = announced(hooks)?;
+    let (mut fixture, _) = announced(poststop)?;
+    is_lost(&mut fixture)?;
+    ensure!(fixture.names()?.is_empty(), "{:?}", fixture.names()?);
+    fixture.expect_gone()
+}
+
+fn hooks_run_where_create_came() -> Result<()> {
+    let (mut fixture, process) = announced(poststop)?;
+    let created = fixture.create()?.expect()?;
+    ensure!(created["pid"] == process.pid, "{created}, not {process:?}");
+    is_lost(&mut fixture)?;
+    ensure!(fixture.names()? == ["poststop"], "{:?}", fixture.names()?);
+    fixture.expect_gone()
+}
+
+fn poststop(bundle: &Path) -> Value {
+    json!({ "poststop": [writing(bundle, "poststop")] })
+}
+
+/// The server is killed, and containerd cleans up.
+fn is_lost(fixture: &mut Fixture) -> Result<()> {
     let state = fixture.server.folder().join("default").join(ID);
     trireme_core::bundle::link(&fixture.bundle, &state).context("link the bundle")?;
     fixture.server.kill()?;
-    clean_up(&fixture)?;
-    ensure!(fixture.names()?.is_empty(), "{:?}", fixture.names()?);
-    fixture.expect_gone()
+    clean_up(fixture)
 }

@@ -13,7 +13,6 @@ use crate::test::Test;
 cases! {
     as_with_runc: [],
     wasm: [
-        nothing_is_made_ahead_by_a_server_that_containerd_has_not_reached,
         what_was_made_ahead_goes_when_no_create_comes,
         what_was_made_ahead_goes_with_its_task,
     ],
@@ -105,9 +104,8 @@ fn announced(bundle: &Bundle<'_>) -> Result<String> {
     }
 }
 
-fn nothing_is_made_ahead_by_a_server_that_containerd_has_not_reached(
-    test: &Test<'_>,
-) -> Result<()> {
+/// A new server makes nothing ahead before containerd has connected to it.
+fn nothing_is_made_by_a_new_server(test: &Test<'_>) -> Result<()> {
     Bundle::with(test, |bundle| {
         bundle.shim("start")?;
         std::thread::sleep(Duration::from_millis(500));
@@ -118,11 +116,11 @@ fn nothing_is_made_ahead_by_a_server_that_containerd_has_not_reached(
     })
 }
 
-/// With another task on the server of the node. Each bundle of this test is a pod of its own, so
-/// that a server of one pod is always new.
+/// With another task on the server of the node. A bundle is a pod of its own, so that a server of
+/// one pod is always new.
 fn beside_another(test: &Test<'_>, act: impl FnOnce(&Bundle<'_>) -> Result<()>) -> Result<()> {
     if test.mode.server() == Server::PerPod {
-        return nothing_is_made_ahead_by_a_server_that_containerd_has_not_reached(test);
+        return nothing_is_made_by_a_new_server(test);
     }
     test.run_detached(&[], &["/sleep.wasm", "60"])?;
     let result = Bundle::with(test, act);
