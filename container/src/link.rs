@@ -1,8 +1,8 @@
 //! What the server says to the processes it spawns, and what they answer.
 //!
 //! One `SOCK_SEQPACKET` socket a process: a packet is one message in JSON,
-//! with at most one descriptor beside it, or some more for a zygote. The end of
-//! the other side is the end of the conversation.
+//! with at most one descriptor beside it; with some more for a zygote, and for a process that
+//! gets its streams late. The end of the other side is the end of the conversation.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

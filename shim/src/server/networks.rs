@@ -16,8 +16,8 @@ use trireme_container::init::namespaces;
 use super::process::lock;
 
 /// How long no container may have been made before the stock is filled: those that come at
-/// once need the processors more.
-const QUIET: Duration = Duration::from_millis(10);
+/// once need the processors more, and so does one that has ended and is about to be deleted.
+const QUIET: Duration = Duration::from_millis(20);
 /// How long what is in stock is good.
 const FRESH: Duration = Duration::from_secs(2);
 
