@@ -38,7 +38,7 @@ build: rust apt
 	@mkdir -p '$(DIST)' '$(ENGINES)'
 	@echo 'make: building the shim (static)'
 	@# With musl, which asks the processor for nothing when a program starts.
-	@target=$$(tests/setup/musl $(TARGET)) && \
+	@target=$$(tests/setup/musl) && \
 		RUSTFLAGS='$(STATIC)' cargo build --quiet --release --locked --target "$$target" \
 			-p trireme-shim --no-default-features --bin containerd-shim-trireme-v1 && \
 		tests/setup/place "$(CARGO_TARGET_DIR)/$$target/release/containerd-shim-trireme-v1" '$(DIST)'

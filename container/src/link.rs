@@ -225,7 +225,7 @@ impl Link {
     /// # Errors
     ///
     /// As [`Link::receive`].
-    pub fn receive_all<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    pub(crate) fn receive_all<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         let Some(length) = self.length()? else {
             return Ok(None);
         };

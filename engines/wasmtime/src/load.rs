@@ -6,9 +6,7 @@ use std::fs::File;
 use trireme_engine::{EngineError, Program, check_limit};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ResourceTable};
-use wasmtime::{
-    Engine, Error, ExternType, Module, ResourceLimiter, ResourcesRequired, UnknownImportError,
-};
+use wasmtime::{Engine, Error, ExternType, Module, ResourcesRequired, UnknownImportError};
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView, p2};
@@ -40,17 +38,17 @@ pub(crate) struct ComponentHost {
 
 /// What a store holds that limits its guest.
 pub(crate) trait Limited {
-    fn limiter(&mut self) -> &mut dyn ResourceLimiter;
+    fn limiter(&mut self) -> &mut Limiter;
 }
 
 impl Limited for ModuleHost {
-    fn limiter(&mut self) -> &mut dyn ResourceLimiter {
+    fn limiter(&mut self) -> &mut Limiter {
         &mut self.limiter
     }
 }
 
 impl Limited for ComponentHost {
-    fn limiter(&mut self) -> &mut dyn ResourceLimiter {
+    fn limiter(&mut self) -> &mut Limiter {
         &mut self.limiter
     }
 }

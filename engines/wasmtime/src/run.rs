@@ -58,23 +58,16 @@ impl Program for ModuleProgram {
 
     fn run(mut self: Box<Self>, guest: Guest) -> Outcome {
         let site = self.site.take();
-        let Site { runtime, mut store } = match site.unwrap_or_else(|| self.make_site(&guest)) {
-            Ok(site) => site,
-            Err(outcome) => return outcome,
-        };
+        let site = site.unwrap_or_else(|| self.make_site(&guest));
         drop(guest);
-        runtime.block_on(async move {
-            let called = async {
-                fill(&mut store, &self.limits)?;
-                let instance = self.pre.instantiate_async(&mut store).await?;
-                let function = instance
-                    .get_func(&mut store, &self.entry)
-                    .ok_or_else(|| Error::msg("the entry function is gone"))?;
-                let mut results = vec![wasmtime::Val::I32(0); function.ty(&store).results().len()];
-                function.call_async(&mut store, &[], &mut results).await
-            }
-            .await;
-            outcome(called.map(|()| 0), &store.data().limiter)
+        in_site(site, &self.limits, async |store| {
+            let instance = self.pre.instantiate_async(&mut *store).await?;
+            let function = instance
+                .get_func(&mut *store, &self.entry)
+                .ok_or_else(|| Error::msg("the entry function is gone"))?;
+            let mut results = vec![wasmtime::Val::I32(0); function.ty(&*store).results().len()];
+            function.call_async(store, &[], &mut results).await?;
+            Ok(0)
         })
     }
 }
@@ -97,18 +90,10 @@ impl Program for ComponentProgram {
 
     fn run(mut self: Box<Self>, guest: Guest) -> Outcome {
         let site = self.site.take();
-        let Site { runtime, mut store } = match site.unwrap_or_else(|| self.make_site(&guest)) {
-            Ok(site) => site,
-            Err(outcome) => return outcome,
-        };
+        let site = site.unwrap_or_else(|| self.make_site(&guest));
         drop(guest);
-        runtime.block_on(async move {
-            let called = async {
-                fill(&mut store, &self.limits)?;
-                self.entry.call(&mut store).await
-            }
-            .await;
-            outcome(called, &store.data().limiter)
+        in_site(site, &self.limits, async |store| {
+            self.entry.call(store).await
         })
     }
 }
@@ -141,6 +126,25 @@ impl<H: Limited> Site<H> {
         drop(entered);
         Ok(Site { runtime, store })
     }
+}
+
+/// Drives a guest to its end on this thread, where it has a site.
+fn in_site<H: Limited>(
+    site: Result<Site<H>, Outcome>,
+    limits: &Limits,
+    call: impl AsyncFnOnce(&mut Store<H>) -> Result<u8, Error>,
+) -> Outcome {
+    let Site { runtime, mut store } = match site {
+        Ok(site) => site,
+        Err(outcome) => return outcome,
+    };
+    runtime.block_on(async move {
+        let called = match fill(&mut store, limits) {
+            Ok(()) => call(&mut store).await,
+            Err(error) => Err(error),
+        };
+        outcome(called, store.data_mut().limiter())
+    })
 }
 
 impl ComponentEntry {

@@ -260,14 +260,15 @@ impl Maker {
         let namespaces = spec.linux().as_ref()?.namespaces().as_deref();
         let namespaces = Namespaces::from_spec(namespaces.unwrap_or_default()).ok()?;
         let joins_pids = |(kind, _)| kind == NamespaceKind::Pid;
+        let cgroup = self.cgroup(&spec, id).ok()?;
         if namespaces.joined().any(joins_pids)
             || self.is_furnished(&spec, id)
-            || self.cgroup(&spec, id).ok()?.is_systemds()
+            || cgroup.is_systemds()
         {
             return None;
         }
         let log = TaskLog::open(bundle, id, self.order.debug);
-        let site = self.site(&spec, id, bundle, log).ok()?;
+        let site = self.site(&spec, id, bundle, cgroup, log).ok()?;
         match self.early_init(&spec, &namespaces, &site).await {
             Ok(init) => Some(Early {
                 text,

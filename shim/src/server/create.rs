@@ -27,7 +27,7 @@ use super::native::{Launch, Launched};
 use super::networks::Networks;
 use super::oom::Oom;
 use super::process::{Process, reap};
-use super::sandbox::Sandboxes;
+use super::sandbox::{Sandbox, Sandboxes};
 use super::scope::Holder;
 use super::site::{Site, resources};
 use super::spawn::{Birth, Born, Errand, Newborn, say};
@@ -111,7 +111,8 @@ impl Maker {
             Some((site, init)) => (site, Some(init)),
             None => {
                 let log = TaskLog::open(bundle, &request.id, self.order.debug);
-                (self.site(&spec, &request.id, bundle, log)?, None)
+                let cgroup = self.cgroup(&spec, &request.id)?;
+                (self.site(&spec, &request.id, bundle, cgroup, log)?, None)
             }
         };
         let made = self
@@ -144,15 +145,18 @@ impl Maker {
 
     /// Whether the container's pod, made by this server, adds to its specification.
     pub(super) fn is_furnished(&self, spec: &oci::Spec, id: &str) -> bool {
+        self.sandbox_of(spec, id).is_some()
+    }
+
+    fn sandbox_of(&self, spec: &oci::Spec, id: &str) -> Option<Arc<Sandbox>> {
         let group = spec.annotations().as_ref().map(|all| spec::group(all, id));
-        self.sandboxes.find(group.unwrap_or(id)).is_some()
+        self.sandboxes.find(group.unwrap_or(id))
     }
 
     /// The specification of a container, with what its pod adds to it.
     pub(super) fn specification(&self, bundle: &Path, id: &str) -> Result<oci::Spec, ServiceError> {
         let mut spec = spec::read(bundle)?;
-        let annotations = spec.annotations().clone().unwrap_or_default();
-        if let Some(sandbox) = self.sandboxes.find(spec::group(&annotations, id)) {
+        if let Some(sandbox) = self.sandbox_of(&spec, id) {
             sandbox.furnish(&mut spec);
         }
         Ok(spec)

@@ -41,10 +41,10 @@ impl Maker {
         spec: &oci::Spec,
         id: &str,
         bundle: &Path,
+        cgroup: Cgroup,
         log: TaskLog,
     ) -> Result<Site, ServiceError> {
         let namespace = &self.order.namespace;
-        let cgroup = self.cgroup(spec, id)?;
         let cgroup_path = cgroup.path().display().to_string();
         let annotations = spec.annotations().clone().unwrap_or_default();
         let record = Record {
