@@ -264,6 +264,7 @@ impl Maker {
         if namespaces.joined().any(joins_pids)
             || self.is_furnished(&spec, id)
             || cgroup.is_systemds()
+            || !cgroup.pids().is_ok_and(|pids| pids.is_empty())
         {
             return None;
         }

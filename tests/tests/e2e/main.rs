@@ -135,6 +135,7 @@ const ON_CGROUP2: &[&str] = &[
     "metrics_tell_memory_and_processor_time",
     "output_is_the_guests_own",
     "exit_code_is_the_guests_own",
+    "who_died_of_memory_is_counted_after_the_end",
 ];
 
 fn cases_in(mode: Mode, is_first: bool) -> impl Iterator<Item = Case> {

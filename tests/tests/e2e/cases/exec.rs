@@ -24,6 +24,7 @@ cases! {
     wasm: [
         an_executed_program_is_in_the_containers_namespaces_and_cgroup,
         what_is_no_program_is_not_executed,
+        any_function_of_a_module_can_be_executed,
         a_killed_server_takes_executed_programs_along,
     ],
 }
@@ -255,4 +256,17 @@ fn a_killed_server_takes_executed_programs_along(test: &Test<'_>) -> Result<()> 
     clear_streams(test)?;
     test.exec(&["ctr", "container", "delete", &test.id])?;
     test.next_container_runs()
+}
+
+fn any_function_of_a_module_can_be_executed(test: &Test<'_>) -> Result<()> {
+    sleeping(test)?;
+    let output = execute(test, &[], &["/tiny.wasm#other"])?.expect(0)?;
+    // It says it on stderr.
+    ensure!(output.stdout.is_empty(), "{output:?}");
+    let output = execute(test, &[], &["/tiny.wasm#mutiny"])?;
+    ensure!(
+        output.code != 0 && output.stderr.contains("mutiny"),
+        "{output:?}"
+    );
+    test.remove()
 }

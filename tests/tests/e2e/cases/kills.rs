@@ -1,10 +1,10 @@
-//! Parties killed at moments that nobody chose; only in `make soak`.
+//! Parties killed at moments that nobody chose.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::cases;
+use super::{cases, soak};
 use crate::command::LIMIT;
 use crate::test::Test;
 
@@ -17,8 +17,8 @@ cases! {
 /// start of the guest on a quiet machine.
 const WINDOW: u64 = 120;
 
-/// How many parties are killed.
-const ROUNDS: u64 = 200;
+/// How many parties are killed, briefly and in `make soak`.
+const ROUNDS: (u64, u64) = (10, 200);
 
 /// A small generator (Knuth's MMIX), so that a run can be repeated by its seed.
 pub struct Moments(pub u64);
@@ -34,13 +34,23 @@ impl Moments {
     }
 }
 
+/// What the moments come from: `TRIREME_SEED`, or in `make soak` another with each run.
+pub fn seed() -> Result<u64> {
+    match std::env::var("TRIREME_SEED") {
+        Ok(seed) => seed.parse().context("TRIREME_SEED"),
+        Err(_) if soak() => Ok(std::process::id().into()),
+        Err(_) => Ok(1),
+    }
+}
+
 /// In each round a container starts, a moment later one party is killed, and
 /// `ctr` has to come to an end that is no success. The harness looks for what
 /// is left behind.
 fn random_kills_leave_nothing(test: &Test<'_>) -> Result<()> {
-    let seed = std::process::id().into();
+    let seed = seed()?;
     let mut moments = Moments(seed);
-    for round in 0..ROUNDS {
+    let rounds = if soak() { ROUNDS.1 } else { ROUNDS.0 };
+    for round in 0..rounds {
         let victim = [
             "[t]rireme-executor init",
             "[t]rireme-executor compile",

@@ -125,8 +125,8 @@ macro_rules! needs {
 }
 use needs;
 
-/// Whether this is a run of `make soak`: whole counts, every engine with both servers, and moments
-/// of chance.
+/// Whether this is a run of `make soak`: whole counts, every engine with both servers, and other
+/// moments of chance with each run.
 pub fn soak() -> bool {
     std::env::var_os("TRIREME_SOAK").is_some()
 }
@@ -171,11 +171,8 @@ pub fn all() -> impl Iterator<Item = Case> {
         docker_network::all(),
         docker_options::all(),
         kube::all(),
-        if soak() {
-            [kills::all(), pods::storm::all()].concat()
-        } else {
-            Vec::new()
-        },
+        kills::all(),
+        pods::storm::all(),
     ]
     .into_iter()
     .flatten()

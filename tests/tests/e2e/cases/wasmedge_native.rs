@@ -13,6 +13,7 @@ cases! {
     as_with_runc: [],
     wasm: [
         wasmedge_runs_native_code_from_the_cache,
+        a_full_stack_of_native_code_is_told,
     ],
 }
 
@@ -43,6 +44,20 @@ fn wasmedge_runs_native_code_from_the_cache(test: &Test<'_>) -> Result<()> {
         ensure!(output.code == 7, "{output:?}");
         let output = run(&["/trap.wasm"])?;
         let said = "trireme: wasmedge: /trap.wasm: trap: unreachable";
+        ensure!(
+            output.code == 134 && output.stderr.contains(said),
+            "{output:?}"
+        );
+        Ok(())
+    })?;
+    test.next_container_runs()
+}
+
+/// Without a limit of memory: native code fills the stack of its process, whose end is a fault.
+fn a_full_stack_of_native_code_is_told(test: &Test<'_>) -> Result<()> {
+    with_added(test, Engine::WasmEdge, (HANDLER, SETTINGS), || {
+        let output = test.run_of(RUNTIME, test.mode.image(), &["/stack.wasm"])?;
+        let said = "trireme: wasmedge: /stack.wasm: trap: the stack is full";
         ensure!(
             output.code == 134 && output.stderr.contains(said),
             "{output:?}"

@@ -22,10 +22,16 @@ fn a_guest_that_fails_is_held_back_from_starting(test: &Test<'_>) -> Result<()> 
         cluster.pod("failing", json!({ "containers": containers }))?;
         let path = "{.status.containerStatuses[0].state.waiting.reason}";
         cluster.wait("pod/failing", &format!("jsonpath={path}=CrashLoopBackOff"))?;
-        let last = "{.status.containerStatuses[0].lastState.terminated.exitCode}";
-        let code = cluster.get("pod/failing", last)?;
-        ensure!(code == "1", "{code}");
-        Ok(())
+        let last = "{.status.containerStatuses[0].lastState.terminated['reason','exitCode']}";
+        let seen = cluster.get("pod/failing", last)?;
+        ensure!(seen == "Error 1", "{seen}");
+        let path = "{.status.containerStatuses[0].restartCount}";
+        super::wait_until(|| {
+            let count = cluster.get("pod/failing", path)?;
+            ensure!(count.parse::<u32>()? >= 1, "{count}");
+            Ok(())
+        })?;
+        cluster.wait_for_event("failing", "Back-off restarting failed container")
     })
 }
 
@@ -42,6 +48,8 @@ fn a_guest_beyond_its_memory_is_told_as_such(test: &Test<'_>) -> Result<()> {
         let path = "{.status.containerStatuses[0].state.terminated['reason','exitCode']}";
         let seen = cluster.get("pod/greedy", path)?;
         ensure!(seen == "OOMKilled 137", "{seen}");
+        let seen = cluster.kubectl(&["describe", "pod", "greedy"])?;
+        ensure!(seen.contains("Reason:       OOMKilled"), "{seen}");
         Ok(())
     })
 }

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::Case;
+use super::pods::pid_of;
 use crate::command::{LIMIT, Running};
 use crate::mode::{Mode, Server};
 use crate::test::Test;
@@ -130,6 +131,16 @@ impl<'a> Cluster<'a> {
     /// What an object tells by a JSON path.
     fn get(&self, object: &str, path: &str) -> Result<String> {
         self.kubectl(&["get", object, "--output", &format!("jsonpath={path}")])
+    }
+
+    /// The id that containerd has for a container of a pod.
+    fn id_of(&self, pod: &str, container: &str) -> Result<String> {
+        let path = format!("{{.status.containerStatuses[?(@.name==\"{container}\")].containerID}}");
+        let id = self.get(&format!("pod/{pod}"), &path)?;
+        let id = id
+            .strip_prefix("containerd://")
+            .with_context(|| id.clone())?;
+        Ok(id.to_owned())
     }
 
     /// Waits until the events of a pod, as `kubectl describe` tells them, hold a text.

@@ -2,9 +2,10 @@
 //! once the node is well.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use trireme_tests::host::containerd;
 
+use super::super::pods::sandboxes::server_of;
 use super::super::{cache, cases};
 use super::{Cluster, sidecar};
 use crate::test::Test;
@@ -15,14 +16,21 @@ cases! {
     wasm: [
         a_broken_configuration_stops_new_pods_alone,
         a_full_disk_under_the_cache_keeps_nobody_from_running,
+        a_pod_whose_server_was_killed_is_made_again,
+        pods_run_on_while_containerd_is_away,
     ],
 }
 
 /// A pod with a guest and a Linux program.
 fn mixed(cluster: &Cluster<'_>, name: &str) -> Result<()> {
+    mixed_of(cluster, name, json!({}))
+}
+
+/// The same with more of a specification.
+fn mixed_of(cluster: &Cluster<'_>, name: &str, mut spec: Value) -> Result<()> {
     let guest = cluster.guest("guest", &["/tick.wasm"]);
-    let containers = json!([guest, sidecar(&["/bin/sleep", "1000"])]);
-    cluster.pod(name, json!({ "containers": containers }))
+    spec["containers"] = json!([guest, sidecar(&["/bin/sleep", "1000"])]);
+    cluster.pod(name, spec)
 }
 
 /// That a pod does what pods do.
@@ -46,6 +54,19 @@ fn works(cluster: &Cluster<'_>, pod: &str) -> Result<()> {
     })
 }
 
+/// That nothing of a pod was started again.
+fn has_been_started_once(cluster: &Cluster<'_>, pod: &str) -> Result<()> {
+    let path = "{.status.containerStatuses[*].restartCount}";
+    let counts = cluster.get(&format!("pod/{pod}"), path)?;
+    ensure!(counts == "0 0", "{pod}: {counts}");
+    Ok(())
+}
+
+/// The pid of a pod's guest.
+fn pid_of_guest(cluster: &Cluster<'_>, pod: &str) -> Result<String> {
+    super::pid_of(cluster.test, &cluster.id_of(pod, "guest")?)
+}
+
 fn a_broken_configuration_stops_new_pods_alone(test: &Test<'_>) -> Result<()> {
     Cluster::with(test, |cluster| {
         for name in ["old", "leaving"] {
@@ -61,10 +82,7 @@ fn a_broken_configuration_stops_new_pods_alone(test: &Test<'_>) -> Result<()> {
                 cluster.wait_for_event("new", "/etc/trireme/config.toml:3: unknown key")?;
                 works(cluster, "old")?;
                 cluster.kubectl(&["delete", "pod", "leaving"])?;
-                let ready =
-                    cluster.get("pod/old", "{.status.containerStatuses[*].restartCount}")?;
-                ensure!(ready == "0 0", "{ready}");
-                Ok(())
+                has_been_started_once(cluster, "old")
             },
         )?;
         cluster.wait("pod/new", "condition=Ready")?;
@@ -86,14 +104,12 @@ fn a_full_disk_under_the_cache_keeps_nobody_from_running(test: &Test<'_>) -> Res
             .and_then(|()| works(cluster, "cramped"));
         test.exec(&["umount", cache::CACHE])?.expect(0)?;
         runs?;
-        let path = "{.status.containerStatuses[?(@.name==\"guest\")].containerID}";
-        let id = cluster.get("pod/cramped", path)?;
-        let id = id
-            .strip_prefix("containerd://")
-            .with_context(|| id.clone())?;
+        let id = cluster.id_of("cramped", "guest")?;
         let log = containerd::DAEMON.tail(&test.host.instance, 0, usize::MAX);
         let told = log.lines().any(|line| {
-            line.contains(id) && line.contains("running uncached") && line.contains("No space left")
+            line.contains(&id)
+                && line.contains("running uncached")
+                && line.contains("No space left")
         });
         ensure!(told, "no line says that {id} runs uncached");
         // The entry is made by whoever comes next.
@@ -102,5 +118,48 @@ fn a_full_disk_under_the_cache_keeps_nobody_from_running(test: &Test<'_>) -> Res
         let entries = cache::entries(test)?;
         ensure!(!entries.is_empty(), "nothing has been cached");
         Ok(())
+    })
+}
+
+/// A pod of another server is not concerned.
+fn a_pod_whose_server_was_killed_is_made_again(test: &Test<'_>) -> Result<()> {
+    Cluster::with(test, |cluster| {
+        mixed(cluster, "ship")?;
+        let class = json!({ "runtimeClassName": "wasmtime" });
+        mixed_of(cluster, "other", class)?;
+        for pod in ["pod/ship", "pod/other"] {
+            cluster.wait(pod, "condition=Ready")?;
+        }
+        let before = pid_of_guest(cluster, "other")?;
+        let server = server_of(test, &pid_of_guest(cluster, "ship")?)?;
+        test.exec(&["kill", "-KILL", &server])?.expect(0)?;
+        let path = "{.status.containerStatuses[*]['restartCount','ready']}";
+        super::wait_until(|| {
+            let seen = cluster.get("pod/ship", path)?;
+            ensure!(seen == "1 1 true true", "{seen}");
+            Ok(())
+        })?;
+        works(cluster, "ship")?;
+        cluster.wait_for_event(
+            "ship",
+            "Pod sandbox changed, it will be killed and re-created.",
+        )?;
+        has_been_started_once(cluster, "other")?;
+        ensure!(before == pid_of_guest(cluster, "other")?, "it is another");
+        works(cluster, "other")
+    })
+}
+
+fn pods_run_on_while_containerd_is_away(test: &Test<'_>) -> Result<()> {
+    Cluster::with(test, |cluster| {
+        mixed(cluster, "ship")?;
+        cluster.wait("pod/ship", "condition=Ready")?;
+        let before = pid_of_guest(cluster, "ship")?;
+        test.kill_containerd()?;
+        test.start_containerd()?;
+        super::wait_until(|| works(cluster, "ship"))?;
+        cluster.wait("pod/ship", "condition=Ready")?;
+        ensure!(before == pid_of_guest(cluster, "ship")?, "it is another");
+        has_been_started_once(cluster, "ship")
     })
 }

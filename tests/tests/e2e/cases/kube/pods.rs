@@ -16,6 +16,8 @@ cases! {
     as_with_runc: [
         a_sidecar_of_linux_shares_network_and_files,
         containers_of_init_run_before_and_sidecars_beside,
+        a_sidecar_serves_before_and_beside_and_is_started_again,
+        processes_are_seen_where_a_pod_shares_them,
         a_hook_runs_before_the_end,
         a_script_of_a_shell_runs_before_the_end,
     ],
@@ -85,6 +87,69 @@ fn containers_of_init_run_before_and_sidecars_beside(test: &Test<'_>) -> Result<
         let ends = cluster.get("pod/ship", ends)?;
         // The sidecar was killed with SIGKILL, as one that handles no signal.
         ensure!(ends == "Completed Error", "{ends}");
+        Ok(())
+    })
+}
+
+/// The sidecar is a guest. What it serves is asked by a container that comes after it, and does not
+/// come before it serves.
+fn a_sidecar_serves_before_and_beside_and_is_started_again(test: &Test<'_>) -> Result<()> {
+    Cluster::with(test, |cluster| {
+        let mut beside = cluster.guest("beside", &["/talk.wasm", "serve", "8080"]);
+        beside["restartPolicy"] = json!("Always");
+        beside["startupProbe"] = json!({ "tcpSocket": { "port": 8080 }, "periodSeconds": 1 });
+        let ask = ["/talk.wasm", "ask", "127.0.0.1", "8080", "ahoy"];
+        let first = cluster.guest("first", &ask);
+        let main = cluster.guest("main", &["/sleep.wasm", "1000"]);
+        let spec = json!({ "initContainers": [beside, first], "containers": [main] });
+        cluster.pod("ship", spec)?;
+        cluster.wait("pod/ship", "condition=Ready")?;
+        let logs = cluster.kubectl(&["logs", "ship", "--container=first"])?;
+        ensure!(logs == "aye, ahoy", "{logs}");
+        let id = "{.status.initContainerStatuses[0].containerID}";
+        let id = cluster.get("pod/ship", id)?;
+        let pid = super::pid_of(test, id.trim_start_matches("containerd://"))?;
+        test.exec(&["kill", "-KILL", &pid])?.expect(0)?;
+        super::wait_until(|| {
+            let path = "{.status.initContainerStatuses[0]['restartCount','ready']}";
+            let seen = cluster.get("pod/ship", path)?;
+            ensure!(seen == "1 true", "{seen}");
+            Ok(())
+        })?;
+        let ask = [&["exec", "ship", "--container=main", "--"][..], &ask].concat();
+        let answer = cluster.kubectl(&ask)?;
+        ensure!(answer == "aye, ahoy", "{answer}");
+        let path = "{.status.containerStatuses[0].restartCount}";
+        let count = cluster.get("pod/ship", path)?;
+        ensure!(count == "0", "{count}");
+        Ok(())
+    })
+}
+
+/// The first process of the namespace is the pod's own.
+fn processes_are_seen_where_a_pod_shares_them(test: &Test<'_>) -> Result<()> {
+    Cluster::with(test, |cluster| {
+        for shares in [true, false] {
+            let name = format!("shares-{shares}");
+            let guest = cluster.guest("guest", &["/sleep.wasm", "1000"]);
+            let containers = json!([guest, sidecar(&["/bin/sleep", "1000"])]);
+            let spec = json!({ "containers": containers, "shareProcessNamespace": shares });
+            cluster.pod(&name, spec)?;
+            cluster.wait(&format!("pod/{name}"), "condition=Ready")?;
+            let namespace = |container: &str| -> Result<String> {
+                let pid = super::pid_of(test, &cluster.id_of(&name, container)?)?;
+                let link = format!("/proc/{pid}/ns/pid");
+                Ok(test.exec(&["readlink", &link])?.expect(0)?.stdout)
+            };
+            let is_shared = namespace("guest")? == namespace("sidecar")?;
+            ensure!(is_shared == shares, "{name}: {is_shared}");
+            let script = "set -- /proc/[0-9]*; echo $#";
+            let words = ["exec", &name, "--container=sidecar", "--", "/bin/sh", "-c"];
+            let count = cluster.kubectl(&[&words[..], &[script]].concat())?;
+            // The shell and the sidecar; where they share, the guest and the pod's own too.
+            let wanted = if shares { "4" } else { "2" };
+            ensure!(count == wanted, "{name}: {count} processes");
+        }
         Ok(())
     })
 }

@@ -101,6 +101,12 @@ fn what_its_probes_find_dead_is_started_again(test: &Test<'_>) -> Result<()> {
             ),
         ]);
         cluster.pod("dead", json!({ "containers": containers }))?;
+        let alive = json!([
+            server(cluster, "http", 8080, KIND, http("/", 8080)),
+            server(cluster, "tcp", 8081, KIND, tcp(8081)),
+            server(cluster, "exec", 8082, KIND, exec(&["/hello.wasm"])),
+        ]);
+        cluster.pod("alive", json!({ "containers": alive }))?;
         for container in 0..3 {
             let count = format!("{{.status.containerStatuses[{container}].restartCount}}");
             super::wait_until(|| {
@@ -112,6 +118,12 @@ fn what_its_probes_find_dead_is_started_again(test: &Test<'_>) -> Result<()> {
                 Ok(())
             })?;
         }
-        cluster.wait_for_event("dead", "failed liveness probe, will be restarted")
+        cluster.wait_for_event("dead", "failed liveness probe, will be restarted")?;
+        // By now these have been asked as often.
+        cluster.wait("pod/alive", "condition=Ready")?;
+        let path = "{.status.containerStatuses[*].restartCount}";
+        let counts = cluster.get("pod/alive", path)?;
+        ensure!(counts == "0 0 0", "{counts}");
+        Ok(())
     })
 }

@@ -32,20 +32,21 @@ fn the_summary_tells_what_the_cgroup_does(test: &Test<'_>) -> Result<()> {
             cluster
                 .start(&["logs", "--follow", "steady", &container])?
                 .wait_for(last)?;
-            is_told_right(cluster, name).with_context(|| name.to_owned())?;
+            is_told_right(cluster, Some(name)).with_context(|| name.to_owned())?;
         }
-        Ok(())
+        is_told_right(cluster, None).context("the pod")
     })
 }
 
-fn is_told_right(cluster: &Cluster<'_>, name: &str) -> Result<()> {
-    let path = format!("{{.status.containerStatuses[?(@.name==\"{name}\")].containerID}}");
-    let id = cluster.get("pod/steady", &path)?;
-    let id = id
-        .strip_prefix("containerd://")
-        .with_context(|| id.clone())?;
+/// That what the kubelet tells of a container, or of the pod, is what its cgroup does.
+fn is_told_right(cluster: &Cluster<'_>, container: Option<&str>) -> Result<()> {
+    let cgroup = match container {
+        Some(name) => cluster.id_of("steady", name)?,
+        None => format!("pod{}", cluster.get("pod/steady", "{.metadata.uid}")?),
+    };
     super::wait_until(|| {
-        let (told, is) = (of_summary(cluster, name)?, of_cgroup(cluster.test, id)?);
+        let told = of_summary(cluster, container)?;
+        let is = of_cgroup(cluster.test, &cgroup)?;
         for (told, is) in [(told.processor, is.processor), (told.memory, is.memory)] {
             ensure!(
                 told.abs_diff(is) * 10 <= is,
@@ -56,7 +57,7 @@ fn is_told_right(cluster: &Cluster<'_>, name: &str) -> Result<()> {
     })
 }
 
-fn of_summary(cluster: &Cluster<'_>, name: &str) -> Result<Use> {
+fn of_summary(cluster: &Cluster<'_>, container: Option<&str>) -> Result<Use> {
     // The API server does not pass requests on to loopback. The kubelet looks at no token, but
     // without one kubectl would ask for a name.
     let script = "kubectl --kubeconfig=/dev/null --server=https://127.0.0.1:10250 \
@@ -68,15 +69,18 @@ fn of_summary(cluster: &Cluster<'_>, name: &str) -> Result<Use> {
         .iter()
         .find(|pod| pod["podRef"]["namespace"] == cluster.namespace.as_str())
         .context("the pod is not told")?;
-    let containers = pod["containers"].as_array().context("no containers")?;
-    let container = containers
-        .iter()
-        .find(|container| container["name"] == name)
-        .context("the container is not told")?;
-    let number = |value: &Value| value.as_u64().with_context(|| container.to_string());
+    let part = match container {
+        Some(name) => {
+            let containers = pod["containers"].as_array().context("no containers")?;
+            let found = containers.iter().find(|one| one["name"] == name);
+            found.context("the container is not told")?
+        }
+        None => pod,
+    };
+    let number = |value: &Value| value.as_u64().with_context(|| part.to_string());
     Ok(Use {
-        processor: number(&container["cpu"]["usageCoreNanoSeconds"])?,
-        memory: number(&container["memory"]["workingSetBytes"])?,
+        processor: number(&part["cpu"]["usageCoreNanoSeconds"])?,
+        memory: number(&part["memory"]["workingSetBytes"])?,
     })
 }
 

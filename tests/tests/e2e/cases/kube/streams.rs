@@ -12,6 +12,7 @@ cases! {
     needs: Kube,
     as_with_runc: [
         logs_are_read_and_followed,
+        a_pod_is_described,
         commands_are_executed_with_their_streams_and_codes,
         a_shell_is_executed_with_its_streams_terminal_and_code,
         files_are_copied_to_and_from_a_container,
@@ -38,6 +39,28 @@ fn logs_are_read_and_followed(test: &Test<'_>) -> Result<()> {
         // Who follows is told the end.
         cluster.kubectl(&["delete", "pod", "clock", "--wait=false"])?;
         follower.finish(LIMIT)?.expect(0)?;
+        Ok(())
+    })
+}
+
+fn a_pod_is_described(test: &Test<'_>) -> Result<()> {
+    Cluster::with(test, |cluster| {
+        cluster.running_pod("deck", cluster.guest("deck", &["/sleep.wasm", "1000"]))?;
+        cluster.wait_for_event("deck", "Container started")?;
+        let shown = cluster.kubectl(&["describe", "pod", "deck"])?;
+        let words: Vec<_> = shown.split_whitespace().collect();
+        let words = words.join(" ");
+        for told in [
+            "Status: Running",
+            "Container ID: containerd://",
+            "Command: /sleep.wasm 1000",
+            "State: Running",
+            "Ready: True",
+            "Restart Count: 0",
+            "Container created",
+        ] {
+            ensure!(words.contains(told), "no `{told}` in\n{shown}");
+        }
         Ok(())
     })
 }

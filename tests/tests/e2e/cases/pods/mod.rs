@@ -13,7 +13,7 @@ use anyhow::{Result, ensure};
 
 use super::cases;
 use crate::command::LIMIT;
-use crate::mode::{Mode, Server};
+use crate::mode::Mode;
 use crate::test::Test;
 
 cases! {
@@ -22,8 +22,8 @@ cases! {
     wasm: [
         containerd_takes_the_configuration,
         containers_of_linux_run_in_pods_beside,
-        guests_and_linux_programs_share_a_pod,
     ],
+    on_each_host: [guests_and_linux_programs_share_a_pod],
 }
 
 fn containerd_takes_the_configuration(test: &Test<'_>) -> Result<()> {
@@ -84,9 +84,18 @@ echo '{{ "metadata": {{ "name": "{id}", "namespace": "default", "uid": "{id}", "
         let id = crictl(test, &["runp", "--runtime", handler, &config])?;
         let pod = Pod { test, id, folder };
         let result = act(&pod);
-        let removed = crictl(test, &["rmp", "--force", &pod.id]);
+        let removed = pod.remove();
         test.exec(&["rm", "-r", &pod.folder])?.expect(0)?;
         result.and(removed.map(drop))
+    }
+
+    /// Removes it, unless somebody has.
+    fn remove(&self) -> Result<String> {
+        let there = crictl(self.test, &["pods", "--quiet", "--no-trunc"])?;
+        match there.contains(&self.id) {
+            true => crictl(self.test, &["rmp", "--force", &self.id]),
+            false => Ok(String::new()),
+        }
     }
 
     /// Creates and starts a container.
@@ -146,17 +155,12 @@ fn containers_of_linux_run_in_pods_beside(test: &Test<'_>) -> Result<()> {
     })
 }
 
-/// The handler of a case among those that the configuration of CRI names.
-fn handler_of(test: &Test<'_>) -> &'static str {
-    match test.mode.server() {
-        Server::PerPod => "wasm",
-        Server::PerNode => "wasm-node",
-    }
-}
-
 /// Both sorts of containers in one pod, whose pause container is a Linux program too.
 fn guests_and_linux_programs_share_a_pod(test: &Test<'_>) -> Result<()> {
-    both_sorts_share_a_pod(test, handler_of(test))
+    for server in faults::servers(test) {
+        both_sorts_share_a_pod(test, faults::handler(server))?;
+    }
+    Ok(())
 }
 
 fn both_sorts_share_a_pod(test: &Test<'_>, handler: &str) -> Result<()> {
@@ -199,11 +203,23 @@ fn both_sorts_share_a_pod(test: &Test<'_>, handler: &str) -> Result<()> {
         pod.ends(&guest, 143)?;
         pod.ends(&sidecar, 137)
             .or_else(|_| pod.ends(&sidecar, 143))?;
+        crictl(test, &["rm", &guest, &sidecar])?;
+        let left = crictl(test, &["ps", "--all", "--quiet", "--no-trunc"])?;
+        ensure!(
+            !left.contains(&guest) && !left.contains(&sidecar),
+            "{guest} and {sidecar} were removed: {left}"
+        );
+        // Without force, as who has stopped it.
+        let more = pod.start("more", guests, &["/sleep.wasm", "100"])?;
+        crictl(test, &["stopp", &pod.id])?;
+        pod.ends(&more, 137).or_else(|_| pod.ends(&more, 143))?;
+        crictl(test, &["rmp", &pod.id])?;
         Ok(())
     })
 }
 
-fn pid_of(test: &Test<'_>, container: &str) -> Result<String> {
+/// The pid of a container's first process.
+pub fn pid_of(test: &Test<'_>, container: &str) -> Result<String> {
     let words = [
         "inspect",
         "--output",

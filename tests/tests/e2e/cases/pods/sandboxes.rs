@@ -2,18 +2,20 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::super::cases;
+use super::faults::{handler, servers};
 use super::{CRICTL, Pod, both_sorts_share_a_pod, crictl, pid_of};
 use crate::command::LIMIT;
-use crate::mode::{Mode, Server};
+use crate::mode::Mode;
 use crate::test::Test;
 
 cases! {
     needs: Sandboxes,
     as_with_runc: [],
-    wasm: [
+    wasm: [],
+    on_each_host: [
         a_killed_server_takes_pods_of_the_shim_along,
         a_pod_of_the_shim_gives_its_containers_names_and_files,
         a_pod_of_the_shim_is_no_process,
@@ -24,58 +26,63 @@ cases! {
     ],
 }
 
-/// The handler of a case among those whose pods the shim makes.
-fn handler_of(test: &Test<'_>) -> &'static str {
-    match test.mode.server() {
-        Server::PerPod => "wasm-sandbox",
-        Server::PerNode => "wasm-node-sandbox",
+/// Has `act` with each handler of a case whose pods the shim makes.
+fn each(test: &Test<'_>, act: impl Fn(&str) -> Result<()>) -> Result<()> {
+    for server in servers(test) {
+        let handler = format!("{}-sandbox", handler(server));
+        act(&handler).with_context(|| handler.clone())?;
     }
+    Ok(())
 }
 
 fn guests_and_linux_programs_share_a_pod_of_the_shim(test: &Test<'_>) -> Result<()> {
-    both_sorts_share_a_pod(test, handler_of(test))
+    each(test, |handler| both_sorts_share_a_pod(test, handler))
 }
 
 fn a_pod_of_the_shim_gives_its_containers_names_and_files(test: &Test<'_>) -> Result<()> {
-    let (guests, linux) = (test.mode.image(), Mode::Runc.image());
-    let config = r#""hostname": "web-0",
+    each(test, |handler| {
+        let (guests, linux) = (test.mode.image(), Mode::Runc.image());
+        let config = r#""hostname": "web-0",
         "dns_config": { "servers": ["10.9.9.9"], "searches": ["x.local"], "options": ["ndots:5"] },
         "linux": { "sysctls": { "net.ipv4.ip_unprivileged_port_start": "7" } }"#;
-    const RESOLVER: &str = "search x.local\nnameserver 10.9.9.9\noptions ndots:5";
-    Pod::with_config(test, handler_of(test), config, |pod| {
-        let shows = |name: &str, image: &str, command: &[&str], expected: &str| {
-            let id = pod.run(name, image, command, 0)?;
-            let logs = crictl(test, &["logs", &id])?;
-            ensure!(logs == expected, "{name}: {logs}");
-            Ok(())
-        };
-        let read = ["/files.wasm", "read:/etc/resolv.conf", "read:/etc/hostname"];
-        // It tells the first line of a file.
-        let read_by_guest =
-            "read /etc/resolv.conf: ok search x.local\nread /etc/hostname: ok web-0";
-        shows("guest", guests, &read, read_by_guest)?;
-        let script = "cat /etc/resolv.conf /etc/hostname; /bin/busybox hostname; \
+        const RESOLVER: &str = "search x.local\nnameserver 10.9.9.9\noptions ndots:5";
+        Pod::with_config(test, handler, config, |pod| {
+            let shows = |name: &str, image: &str, command: &[&str], expected: &str| {
+                let id = pod.run(name, image, command, 0)?;
+                let logs = crictl(test, &["logs", &id])?;
+                ensure!(logs == expected, "{name}: {logs}");
+                Ok(())
+            };
+            let read = ["/files.wasm", "read:/etc/resolv.conf", "read:/etc/hostname"];
+            // It tells the first line of a file.
+            let read_by_guest =
+                "read /etc/resolv.conf: ok search x.local\nread /etc/hostname: ok web-0";
+            shows("guest", guests, &read, read_by_guest)?;
+            let script = "cat /etc/resolv.conf /etc/hostname; /bin/busybox hostname; \
                       cat /proc/sys/net/ipv4/ip_unprivileged_port_start; \
                       echo left here > /dev/shm/note";
-        let all = format!("{RESOLVER}\nweb-0\nweb-0\n7");
-        shows("linux", linux, &["/bin/sh", "-c", script], &all)?;
-        shows("shared", linux, &["/bin/cat", "/dev/shm/note"], "left here")?;
-        let size = "/bin/busybox df -k /dev/shm | while read a b c; do echo $b; done";
-        shows("size", linux, &["/bin/sh", "-c", size], "1K-blocks\n65536")
+            let all = format!("{RESOLVER}\nweb-0\nweb-0\n7");
+            shows("linux", linux, &["/bin/sh", "-c", script], &all)?;
+            shows("shared", linux, &["/bin/cat", "/dev/shm/note"], "left here")?;
+            let size = "/bin/busybox df -k /dev/shm | while read a b c; do echo $b; done";
+            shows("size", linux, &["/bin/sh", "-c", size], "1K-blocks\n65536")
+        })
     })
 }
 
 fn a_pod_of_the_shim_is_no_process(test: &Test<'_>) -> Result<()> {
-    Pod::with_config(test, handler_of(test), APART, |pod| {
-        let guest = pod.start("guest", test.mode.image(), &["/sleep.wasm", "100"])?;
-        let server = server_of(test, &pid_of(test, &guest)?)?;
-        let script =
-            "while read key value; do [ $key != Tgid: ] || echo $value; done < /proc/$0/status";
-        let group = test
-            .exec(&["bash", "-euc", script, &pod.pid()?])?
-            .expect(0)?;
-        ensure!(group.stdout.trim() == server, "{group:?}, not {server}");
-        Ok(())
+    each(test, |handler| {
+        Pod::with_config(test, handler, APART, |pod| {
+            let guest = pod.start("guest", test.mode.image(), &["/sleep.wasm", "100"])?;
+            let server = server_of(test, &pid_of(test, &guest)?)?;
+            let script =
+                "while read key value; do [ $key != Tgid: ] || echo $value; done < /proc/$0/status";
+            let group = test
+                .exec(&["bash", "-euc", script, &pod.pid()?])?
+                .expect(0)?;
+            ensure!(group.stdout.trim() == server, "{group:?}, not {server}");
+            Ok(())
+        })
     })
 }
 
@@ -84,7 +91,7 @@ fn a_pod_of_the_shim_is_no_process(test: &Test<'_>) -> Result<()> {
 const APART: &str = r#""linux": { "security_context": { "namespace_options": { "pid": 1 } } }"#;
 
 /// The process that has made this one.
-fn server_of(test: &Test<'_>, pid: &str) -> Result<String> {
+pub fn server_of(test: &Test<'_>, pid: &str) -> Result<String> {
     let script =
         "while read key value; do [ $key != PPid: ] || echo $value; done < /proc/$0/status";
     let parent = test.exec(&["bash", "-euc", script, pid])?.expect(0)?;
@@ -92,28 +99,30 @@ fn server_of(test: &Test<'_>, pid: &str) -> Result<String> {
 }
 
 fn a_pod_of_the_shim_ends_with_the_first_process_of_its_namespace(test: &Test<'_>) -> Result<()> {
-    let (guests, linux) = (test.mode.image(), Mode::Runc.image());
-    Pod::with(test, handler_of(test), |pod| {
-        let guest = pod.start("guest", guests, &["/sleep.wasm", "100"])?;
-        let sidecar = pod.start("sidecar", linux, &["/sleep.wasm", "100"])?;
-        let first = pod.pid()?;
-        let namespace = |pid: &str| {
-            let link = test.exec(&["readlink", &format!("/proc/{pid}/ns/pid")])?;
-            Ok::<_, anyhow::Error>(link.expect(0)?.stdout)
-        };
-        let own = namespace(&first)?;
-        ensure!(own != namespace("self")?, "the pod is in the node's: {own}");
-        for container in [&guest, &sidecar] {
-            let of_container = namespace(&pid_of(test, container)?)?;
-            ensure!(of_container == own, "{of_container}, not {own}");
-        }
-        // An orphan is reaped by the pod's first process, which leaves nothing behind.
-        let script = "(/bin/sleep 0 &); /bin/sleep 0.2; /bin/busybox ps -o stat | grep -c Z";
-        pod.run("orphan", linux, &["/bin/sh", "-c", script], 1)?;
-        test.exec(&["kill", "-KILL", &first])?.expect(0)?;
-        pod.ends(&guest, 137)?;
-        pod.ends(&sidecar, 137)?;
-        is_in_state(test, pod, "SANDBOX_NOTREADY")
+    each(test, |handler| {
+        let (guests, linux) = (test.mode.image(), Mode::Runc.image());
+        Pod::with(test, handler, |pod| {
+            let guest = pod.start("guest", guests, &["/sleep.wasm", "100"])?;
+            let sidecar = pod.start("sidecar", linux, &["/sleep.wasm", "100"])?;
+            let first = pod.pid()?;
+            let namespace = |pid: &str| {
+                let link = test.exec(&["readlink", &format!("/proc/{pid}/ns/pid")])?;
+                Ok::<_, anyhow::Error>(link.expect(0)?.stdout)
+            };
+            let own = namespace(&first)?;
+            ensure!(own != namespace("self")?, "the pod is in the node's: {own}");
+            for container in [&guest, &sidecar] {
+                let of_container = namespace(&pid_of(test, container)?)?;
+                ensure!(of_container == own, "{of_container}, not {own}");
+            }
+            // An orphan is reaped by the pod's first process, which leaves nothing behind.
+            let script = "(/bin/sleep 0 &); /bin/sleep 0.2; /bin/busybox ps -o stat | grep -c Z";
+            pod.run("orphan", linux, &["/bin/sh", "-c", script], 1)?;
+            test.exec(&["kill", "-KILL", &first])?.expect(0)?;
+            pod.ends(&guest, 137)?;
+            pod.ends(&sidecar, 137)?;
+            is_in_state(test, pod, "SANDBOX_NOTREADY")
+        })
     })
 }
 
@@ -133,72 +142,74 @@ fn is_in_state(test: &Test<'_>, pod: &Pod<'_>, state: &str) -> Result<()> {
 }
 
 fn a_killed_server_takes_pods_of_the_shim_along(test: &Test<'_>) -> Result<()> {
-    let (guests, linux) = (test.mode.image(), Mode::Runc.image());
-    for config in [APART, r#""linux": {}"#] {
-        Pod::with_config(test, handler_of(test), config, |pod| {
-            let guest = pod.start("guest", guests, &["/sleep.wasm", "100"])?;
-            let sidecar = pod.start("sidecar", linux, &["/sleep.wasm", "100"])?;
-            let server = server_of(test, &pid_of(test, &guest)?)?;
-            test.exec(&["kill", "-KILL", &server])?.expect(0)?;
-            is_in_state(test, pod, "SANDBOX_NOTREADY")?;
-            // CRI gives the code of a task whose server it has lost, or what `delete` says.
-            for container in [&guest, &sidecar] {
-                pod.ends(container, 255)
-                    .or_else(|_| pod.ends(container, 137))?;
-            }
-            Ok(())
-        })?;
-    }
-    Pod::with(test, handler_of(test), |pod| {
-        pod.run("next", guests, &["/exit.wasm", "7"], 7).map(drop)
+    each(test, |handler| {
+        let (guests, linux) = (test.mode.image(), Mode::Runc.image());
+        for config in [APART, r#""linux": {}"#] {
+            Pod::with_config(test, handler, config, |pod| {
+                let guest = pod.start("guest", guests, &["/sleep.wasm", "100"])?;
+                let sidecar = pod.start("sidecar", linux, &["/sleep.wasm", "100"])?;
+                let server = server_of(test, &pid_of(test, &guest)?)?;
+                test.exec(&["kill", "-KILL", &server])?.expect(0)?;
+                is_in_state(test, pod, "SANDBOX_NOTREADY")?;
+                // CRI gives the code of a task whose server it has lost, or what `delete` says.
+                for container in [&guest, &sidecar] {
+                    pod.ends(container, 255)
+                        .or_else(|_| pod.ends(container, 137))?;
+                }
+                Ok(())
+            })?;
+        }
+        Pod::with(test, handler, |pod| {
+            pod.run("next", guests, &["/exit.wasm", "7"], 7).map(drop)
+        })
     })
 }
 
 fn pods_of_the_shim_outlive_containerd(test: &Test<'_>) -> Result<()> {
-    let (guests, linux) = (test.mode.image(), Mode::Runc.image());
-    for config in [APART, r#""linux": {}"#] {
-        Pod::with_config(test, handler_of(test), config, |pod| {
-            let guest = pod.start("guest", guests, &["/sleep.wasm", "100"])?;
-            let sidecar = pod.start("sidecar", linux, &["/sleep.wasm", "100"])?;
-            let before = pod.pid()?;
-            test.kill_containerd()?;
-            test.start_containerd()?;
-            is_in_state(test, pod, "SANDBOX_READY")?;
-            ensure!(pod.pid()? == before, "the pod was {before}");
-            for container in [&guest, &sidecar] {
-                let shown = crictl(test, &["exec", "--sync", container, "/hello.wasm"])?;
-                ensure!(shown == "hello from the guest", "{shown}");
-            }
-            pod.run("next", guests, &["/exit.wasm", "7"], 7)?;
-            crictl(test, &["stop", "--timeout", "5", &guest])?;
-            pod.ends(&guest, 143)
-        })?;
-    }
-    Ok(())
+    each(test, |handler| {
+        let (guests, linux) = (test.mode.image(), Mode::Runc.image());
+        for config in [APART, r#""linux": {}"#] {
+            Pod::with_config(test, handler, config, |pod| {
+                let guest = pod.start("guest", guests, &["/sleep.wasm", "100"])?;
+                let sidecar = pod.start("sidecar", linux, &["/sleep.wasm", "100"])?;
+                let before = pod.pid()?;
+                test.kill_containerd()?;
+                test.start_containerd()?;
+                is_in_state(test, pod, "SANDBOX_READY")?;
+                ensure!(pod.pid()? == before, "the pod was {before}");
+                for container in [&guest, &sidecar] {
+                    let shown = crictl(test, &["exec", "--sync", container, "/hello.wasm"])?;
+                    ensure!(shown == "hello from the guest", "{shown}");
+                }
+                pod.run("next", guests, &["/exit.wasm", "7"], 7)?;
+                crictl(test, &["stop", "--timeout", "5", &guest])?;
+                pod.ends(&guest, 143)
+            })?;
+        }
+        Ok(())
+    })
 }
 
 fn a_pod_of_the_shim_cannot_set_parameters_of_the_node(test: &Test<'_>) -> Result<()> {
-    let (id, folder) = (&test.id, format!("/run/refused-pod-of-{}", test.id));
-    let make = format!(
-        r#"mkdir -p {folder}; echo '{{ "metadata": {{ "name": "{id}", "namespace": "default",
+    each(test, |handler| {
+        let (id, folder) = (&test.id, format!("/run/refused-pod-of-{}", test.id));
+        let make = format!(
+            r#"mkdir -p {folder}; echo '{{ "metadata": {{ "name": "{id}", "namespace": "default",
     "uid": "{id}", "attempt": 1 }}, "log_directory": "{folder}",
     "linux": {{ "sysctls": {{ "kernel.panic": "10" }} }} }}' > {folder}/pod.json"#
-    );
-    test.exec(&["bash", "-euc", &make])?.expect(0)?;
-    let config = format!("{folder}/pod.json");
-    let runp = [
-        &CRICTL[..],
-        &["runp", "--runtime", handler_of(test), &config],
-    ]
-    .concat();
-    let refused = test.exec(&runp)?;
-    let expected = "set kernel parameter kernel.panic";
-    ensure!(
-        refused.code != 0 && refused.stderr.contains(expected),
-        "{refused:?}"
-    );
-    test.exec(&["rm", "-r", &folder])?.expect(0)?;
-    let left = crictl(test, &["pods", "--quiet"])?;
-    ensure!(left.is_empty(), "{left}");
-    Ok(())
+        );
+        test.exec(&["bash", "-euc", &make])?.expect(0)?;
+        let config = format!("{folder}/pod.json");
+        let runp = [&CRICTL[..], &["runp", "--runtime", handler, &config]].concat();
+        let refused = test.exec(&runp)?;
+        let expected = "set kernel parameter kernel.panic";
+        ensure!(
+            refused.code != 0 && refused.stderr.contains(expected),
+            "{refused:?}"
+        );
+        test.exec(&["rm", "-r", &folder])?.expect(0)?;
+        let left = crictl(test, &["pods", "--quiet"])?;
+        ensure!(left.is_empty(), "{left}");
+        Ok(())
+    })
 }

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use trireme_tests::host::containerd;
 
-use super::super::kills::{Moments, next_servers_sweep};
+use super::super::kills::{Moments, next_servers_sweep, seed};
 use super::super::{cases, soak};
 use super::faults::{handlers, of, servers};
 use super::fleet::{AT_A_TIME, All, Fleet, Made, Plan, Seen, Wanted, made};
@@ -30,10 +31,7 @@ const KILLS: (usize, usize) = (5, 2);
 const LONG: Duration = Duration::from_secs(180);
 
 fn pods_under_random_kills_end_as_they_should(test: &Test<'_>) -> Result<()> {
-    let seed = match std::env::var("TRIREME_SEED") {
-        Ok(seed) => seed.parse().context("TRIREME_SEED")?,
-        Err(_) => u64::from(std::process::id()),
-    };
+    let seed = seed()?;
     let mut moments = Moments(seed);
     let waves = if soak() { 200 / AT_A_TIME } else { 1 };
     for server in servers(test) {
@@ -60,6 +58,8 @@ struct Wave<'a> {
     hit: BTreeSet<String>,
     /// How many processes were killed that belonged to nobody yet.
     unknown: usize,
+    /// What containerd had said of ends when it was killed.
+    ends: Vec<String>,
 }
 
 /// A pod, and the codes of those of its containers that end by themselves and when asked.
@@ -96,6 +96,7 @@ impl<'a> Wave<'a> {
             lost: BTreeSet::new(),
             hit: BTreeSet::new(),
             unknown: 0,
+            ends: Vec::new(),
         }
     }
 
@@ -109,12 +110,18 @@ impl<'a> Wave<'a> {
         if self.moments.next(2) == 0 {
             self.story.push("containerd".to_owned());
             self.fleet.test.kill_containerd()?;
+            self.ends = said_of_ends(self.fleet.test);
             self.fleet.start_containerd()?;
         }
         self.as_it_should(&made)?;
         let removing = self.fleet.start_removal()?;
         for _ in 0..KILLS.1 {
             self.kill(&mut [])?;
+        }
+        if self.moments.next(2) == 0 {
+            self.story.push("containerd, while it removes".to_owned());
+            self.fleet.test.kill_containerd()?;
+            self.fleet.start_containerd()?;
         }
         removing.finish(LONG).context("a pod is stuck")?.expect(0)?;
         Ok(())
@@ -271,6 +278,14 @@ impl<'a> Wave<'a> {
         self.hit.contains(id) || self.lost.contains(&made.id) || self.lost.contains(id)
     }
 
+    /// Whether CRI may have lost how this one ended, whatever runs it: of a task that ends it has the
+    /// shim forget everything before it writes that down (`handleContainerExit` in containerd's
+    /// `internal/cri/server/events.go`).
+    fn may_be_lost(&self, id: &str, seen: &Seen) -> bool {
+        let is_said = || self.ends.iter().any(|line| line.contains(id));
+        seen.code == 255 && seen.reason == "Unknown" && is_said()
+    }
+
     /// Waits until every guest that was to end by itself has, and whoever runs really does.
     fn look_until_ended(&self, all: &[(Made, Output)]) -> Result<All> {
         let deadline = Instant::now() + LIMIT;
@@ -292,7 +307,8 @@ impl<'a> Wave<'a> {
                     ensure!(ship.excused, "{name} of {} is gone", made.name);
                     continue;
                 };
-                let is_concerned = ship.excused || self.is_concerned(made, id);
+                let is_concerned =
+                    ship.excused || self.is_concerned(made, id) || self.may_be_lost(id, seen);
                 let own = (name == "guest").then_some(ship.own);
                 // Nothing can be started in a pod whose first process was killed.
                 let starts = output.code == 0 || !is_concerned && !self.hit.contains(&made.id);
@@ -312,6 +328,12 @@ impl<'a> Wave<'a> {
         ensure!(dead.is_empty(), "dead, but told to run: {dead} of {pids:?}");
         Ok(())
     }
+}
+
+fn said_of_ends(test: &Test<'_>) -> Vec<String> {
+    let log = containerd::DAEMON.tail(&test.host.instance, 0, usize::MAX);
+    let lines = log.lines().filter(|line| line.contains("xit event"));
+    lines.map(str::to_owned).collect()
 }
 
 fn is_right(seen: &Seen, own: Option<i64>, is_concerned: bool, starts: bool) -> Result<()> {

@@ -7,6 +7,7 @@ use trireme_tests::host::install;
 use trireme_tests::paths;
 
 use super::super::cases;
+use super::CRICTL;
 use super::faults::{ended_when_asked, go_on, handler, log_goes_on, mixed, of, servers};
 use super::fleet::{Fleet, Made, Wanted};
 use crate::command::LIMIT;
@@ -32,17 +33,47 @@ const PROGRAMS: [&str; 3] = [
 
 fn old_pods_live_on_with_the_old_programs(test: &Test<'_>) -> Result<()> {
     for server in servers(test) {
-        old_pods_live_on(test, server, |act| with_other_build(test, act))?;
+        let change = |act: &mut dyn FnMut() -> Result<()>| with_other_build(test, act);
+        old_pods_live_on(test, server, change, has_the_installed_program)?;
     }
     Ok(())
 }
 
+/// The new one lets a guest have little memory.
 fn old_pods_live_on_with_the_old_configuration(test: &Test<'_>) -> Result<()> {
-    let config = format!("# Another one.\n{CONFIG}");
     for server in servers(test) {
-        old_pods_live_on(test, server, |act| test.with_config(&config, act))?;
+        let (handler, server_name) = (handler(server), server.name());
+        let config = format!(
+            "{CONFIG}[handlers.{handler}]\nengine = \"wasmtime\"\nserver = \"{server_name}\"\n\
+             limits = {{ memory = \"4MiB\" }}\n"
+        );
+        let change = |act: &mut dyn FnMut() -> Result<()>| test.with_config(&config, act);
+        old_pods_live_on(test, server, change, has_little_memory)?;
     }
     Ok(())
+}
+
+/// Whether the server of a pod is of the build that is installed now.
+fn has_the_installed_program(fleet: &Fleet<'_>, pod: &Made) -> Result<bool> {
+    let server = fleet.server(of(&fleet.look()?, pod.of("guest")?)?.pid)?;
+    let file = |path: &str| -> Result<String> {
+        let output = fleet
+            .test
+            .exec(&["stat", "-Lc", "%d:%i", path])?
+            .expect(0)?;
+        Ok(output.stdout)
+    };
+    let installed = format!("{}/trireme-shim", install::FOLDER);
+    Ok(file(&format!("/proc/{server}/exe"))? == file(&installed)?)
+}
+
+/// Whether guests of a pod have as little memory as the new configuration lets them.
+fn has_little_memory(fleet: &Fleet<'_>, pod: &Made) -> Result<bool> {
+    let grow = ["exec", "--sync", pod.of("guest")?, "/grow.wasm", "16"];
+    let output = fleet.test.exec(&[&CRICTL[..], &grow].concat())?;
+    let has_little = output.stderr.contains("no memory after");
+    ensure!(has_little != output.stdout.contains("16 MiB"), "{output:?}");
+    Ok(has_little)
 }
 
 /// Does something while another build is installed, each file of it put in place by a rename, as
@@ -73,11 +104,12 @@ fn with_other_build(test: &Test<'_>, act: impl FnOnce() -> Result<()>) -> Result
     result
 }
 
-/// Has `change` do its work while pods run.
+/// Has `change` do its work while pods run. What has changed shows in new pods, and in no old one.
 fn old_pods_live_on(
     test: &Test<'_>,
     server: Server,
     change: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<()>,
+    is_new: impl Fn(&Fleet<'_>, &Made) -> Result<bool>,
 ) -> Result<()> {
     let act = |fleet: &Fleet<'_>| {
         let plan = |name| mixed(test, name, handler(server));
@@ -94,6 +126,10 @@ fn old_pods_live_on(
             go_on(&before, &now, &[&old[0], &old[1]])?;
             let of_new = fleet.server(of(&now, new.of("guest")?)?.pid)?;
             ensure!(!servers.contains(&of_new), "{of_new} serves old and new");
+            ensure!(is_new(fleet, &new)?, "a new pod has what was before");
+            for pod in &old {
+                ensure!(!is_new(fleet, pod)?, "{} has what came later", pod.name);
+            }
             old_pod_works(fleet, &old[0])?;
             fleet.all_execute(&[new.of("guest")?, new.of("sidecar")?])?;
             match server {
