@@ -43,6 +43,18 @@ impl EngineChoice {
         }
     }
 
+    /// Why a process in which the engine worked is gone, that ended by itself as `how` says: a
+    /// plugin may have crashed it.
+    pub fn lost(&self, how: &str) -> String {
+        match &self.plugin {
+            None => how.to_owned(),
+            Some(plugin) => self.unusable(&format!(
+                "{} may have crashed: {how}; use another build of it",
+                plugin.display()
+            )),
+        }
+    }
+
     /// What of the choice decides which code the engine's compiler makes, as
     /// canonical text for cache keys. The build id of the compiler stands for
     /// the defaults of what is not set.

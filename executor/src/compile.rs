@@ -66,7 +66,8 @@ fn compile(link: &Link, mut order: File, program: File) -> Result<()> {
     } = serde_json::from_slice(&text).context("the order is not understood")?;
     cgroup::join(&cgroup)?;
     deadline::report_to_server();
-    let engine = engines::create(&choice)?;
+    let adapter = engines::adapter(&choice)?;
+    let engine = engines::create_by(adapter, &choice)?;
     isolate_compiler()?;
     let wasm = copy(program)?;
     link.send(
@@ -87,9 +88,13 @@ fn compile(link: &Link, mut order: File, program: File) -> Result<()> {
             "expected Compile of the server, not {message:?}"
         );
     }
-    let code = engine
-        .compile(&wasm, kind)
-        .map_err(|error| anyhow!("{error}"))?;
+    let code = engine.compile(&wasm, kind).map_err(|error| {
+        let (handler, config) = (&choice.handler, choice.config.display());
+        match adapter.info().kinds.contains(&kind) {
+            true => anyhow!("{error}"),
+            false => anyhow!("{error} ([handlers.{handler}] engine in {config})"),
+        }
+    })?;
     drop(wasm);
     let file = sealed(&code)?;
     link.send(&FromCompiler::Compiled, Some(file.as_fd()))?;

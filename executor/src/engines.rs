@@ -126,7 +126,14 @@ pub fn adapter(choice: &EngineChoice) -> Result<&'static dyn Adapter, ChoiceErro
 
 /// Creates the engine of a choice with its settings and limits.
 pub fn create(choice: &EngineChoice) -> Result<Box<dyn Engine>, ChoiceError> {
-    let adapter = adapter(choice)?;
+    create_by(adapter(choice)?, choice)
+}
+
+/// The same by the choice's adapter.
+pub fn create_by(
+    adapter: &dyn Adapter,
+    choice: &EngineChoice,
+) -> Result<Box<dyn Engine>, ChoiceError> {
     let info = adapter.info();
     let (handler, engine) = (choice.handler.clone(), choice.engine.clone());
     let config = choice.config.display().to_string();

@@ -1,6 +1,6 @@
 /*
  * An engine that runs anything by printing `ran`, and misbehaves in the one way
- * that BAD in the environment names.
+ * that BAD names: in the environment, or BAD_WAY when it is compiled.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <stdlib.h>
@@ -16,6 +16,9 @@ static char thing;
 static int is(const char *way)
 {
     const char *bad = getenv("BAD");
+#ifdef BAD_WAY
+    bad = bad ? bad : BAD_WAY;
+#endif
     return bad && strcmp(bad, way) == 0;
 }
 

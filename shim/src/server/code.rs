@@ -322,7 +322,7 @@ impl Compiler {
             remember(store, program, context, &key);
             return Ok(file);
         }
-        self.say(store, program, ToCompiler::Compile, None)?;
+        self.say(store, program, ToCompiler::Compile, None).await?;
         let code = match self.hear(store, program).await? {
             (FromCompiler::Compiled, Some(code))
                 if is_sealed(&code, store.order.limits.compile_memory.0) =>
@@ -354,24 +354,35 @@ impl Compiler {
                 return Ok(None);
             }
         };
-        self.say(store, program, ToCompiler::Lock, Some(lock))?;
+        self.say(store, program, ToCompiler::Lock, Some(lock))
+            .await?;
         match self.hear(store, program).await? {
             (FromCompiler::Locked, _) => Ok(store.find(key, program.log).await),
             (other, _) => Err(store.failed(program, &unexpected(&other))),
         }
     }
 
-    fn say(
+    async fn say(
         &self,
         store: &CodeStore,
         program: &Program<'_>,
         message: ToCompiler,
         fd: Option<File>,
     ) -> Result<(), ServiceError> {
-        self.link
-            .get_ref()
-            .send(&message, fd.as_ref().map(AsFd::as_fd))
-            .map_err(|_| store.failed(program, "the compiler ended unexpectedly"))
+        let said = self.link.get_ref();
+        match said.send(&message, fd.as_ref().map(AsFd::as_fd)) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.lost(store, program).await),
+        }
+    }
+
+    /// Why the compiler has ended without a word.
+    async fn lost(&self, store: &CodeStore, program: &Program<'_>) -> ServiceError {
+        let status = reap(&self.child)
+            .await
+            .map_or_else(|error| error.to_string(), |status| status.to_string());
+        let how = format!("the compiler ended with status {status}");
+        store.failed(program, &store.order.engine.lost(&how))
     }
 
     async fn hear(
@@ -390,7 +401,7 @@ impl Compiler {
                     store.order.limits.compile_memory.0, store.order.engine.handler
                 ),
             )),
-            Ok(None) => Err(store.failed(program, "the compiler ended unexpectedly")),
+            Ok(None) => Err(self.lost(store, program).await),
             Err(error) => Err(store.failed(program, &format!("the compiler: {error}"))),
         }
     }

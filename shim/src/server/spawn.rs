@@ -287,15 +287,17 @@ impl Maker {
         let status = reap(newborn.child)
             .await
             .map_or_else(|error| error.to_string(), |s| s.to_string());
-        let why = if oom {
-            "its memory limit is too low for the engine and the program".to_owned()
-        } else {
-            format!("init ended with status {status} before it was ready")
+        let named = |why: &str| {
+            let (handler, engine) = (&engine.handler, &engine.engine);
+            format!("handler \"{handler}\", engine {engine}: {}: {why}", plan.id)
         };
-        ServiceError::Setup(format!(
-            "handler \"{}\", engine {}: {}: {why}",
-            engine.handler, engine.engine, plan.id
-        ))
+        let how = format!("init ended with status {status} before it was ready");
+        ServiceError::Setup(match (&engine.plugin, oom) {
+            (_, true) => named("its memory limit is too low for the engine and the program"),
+            (None, _) => named(&how),
+            // That names all but the container.
+            (Some(_), _) => engine.lost(&how),
+        })
     }
 }
 

@@ -13,6 +13,7 @@ cases! {
     as_with_runc: [],
     wasm: [
         engines_are_what_their_page_says,
+        an_unknown_handler_is_told_with_those_there_are,
         an_engine_that_is_not_there_is_told_with_those_that_are,
         a_setting_that_the_engine_lacks_is_told,
         a_component_on_an_engine_without_components_is_told,
@@ -99,6 +100,20 @@ fn tells(output: &Output, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Where the remedy is to be applied.
+const CONFIG_FILE: &str = "/etc/trireme/config.toml";
+
+fn an_unknown_handler_is_told_with_those_there_are(test: &Test<'_>) -> Result<()> {
+    let runtime = "io.containerd.nonesuch.v1";
+    let words = [
+        "no handler \"nonesuch\"",
+        "wasm-node",
+        "[handlers.nonesuch]",
+        CONFIG_FILE,
+    ];
+    is_told(test, runtime, test.mode.image(), &["/hello.wasm"], &words)
+}
+
 fn an_engine_that_is_not_there_is_told_with_those_that_are(test: &Test<'_>) -> Result<()> {
     let handler = handler(MISSING);
     let (engine, remedy) = ("engine \"triton\"", format!("[handlers.{handler}] engine"));
@@ -108,7 +123,7 @@ fn an_engine_that_is_not_there_is_told_with_those_that_are(test: &Test<'_>) -> R
         "wasmtime, wasmer",
         "wasmi",
         &remedy,
-        "/etc/trireme/config.toml",
+        CONFIG_FILE,
     ];
     is_told(test, MISSING, test.mode.image(), &["/hello.wasm"], &words)
 }
@@ -116,7 +131,14 @@ fn an_engine_that_is_not_there_is_told_with_those_that_are(test: &Test<'_>) -> R
 fn a_setting_that_the_engine_lacks_is_told(test: &Test<'_>) -> Result<()> {
     let handler = handler(UNSET);
     let remedy = format!("[handlers.{handler}.settings]");
-    let words = [handler, "engine \"wasmer\"", "colour", "optimize", &remedy];
+    let words = [
+        handler,
+        "engine \"wasmer\"",
+        "colour",
+        "optimize",
+        &remedy,
+        CONFIG_FILE,
+    ];
     is_told(test, UNSET, test.mode.image(), &["/hello.wasm"], &words)
 }
 
@@ -124,11 +146,16 @@ fn a_component_on_an_engine_without_components_is_told(test: &Test<'_>) -> Resul
     for engine in [Engine::Wasmer, Engine::Wasmi] {
         let runtime = Mode::Wasm(engine, test.mode.server()).runtime();
         let (name, guest) = (engine.name(), "/hello-component.wasm");
+        let named = format!("handler \"{}\"", handler(runtime));
+        let remedy = format!("[handlers.{}] engine in", handler(runtime));
         let words = [
+            &named,
             name,
             guest,
             "component",
             "use an engine that takes components",
+            &remedy,
+            CONFIG_FILE,
         ];
         is_told(test, runtime, test.mode.image(), &[guest], &words)?;
     }

@@ -9,9 +9,7 @@ use crate::test::Test;
 
 cases! {
     as_with_runc: [],
-    wasm: [
-        an_unknown_handler_is_told_which_there_are,
-    ],
+    wasm: [],
     on_each_engine: {
         as_with_runc: [
             a_missing_entry_point_is_named,
@@ -131,19 +129,5 @@ fn a_compile_that_takes_too_long_is_ended(test: &Test<'_>) -> Result<()> {
     )?;
     ensure!(output.code != 0, "it was compiled in time: {output:?}");
     names(&output, &[test.engine(), "/slow.wasm", "compil", "2s"])?;
-    test.next_container_runs()
-}
-
-fn an_unknown_handler_is_told_which_there_are(test: &Test<'_>) -> Result<()> {
-    let output = test.run_of(
-        "io.containerd.nonesuch.v1",
-        test.mode.image(),
-        &["/hello.wasm"],
-    )?;
-    ensure!(output.code != 0, "{output:?}");
-    names(
-        &output,
-        &["nonesuch", "wasmtime", "/etc/trireme/config.toml"],
-    )?;
     test.next_container_runs()
 }

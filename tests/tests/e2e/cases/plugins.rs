@@ -1,9 +1,13 @@
 //! An engine from a plugin, on an installation that runs.
 
+use std::fs::{self, File};
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
 use trireme_tests::engines::Engine;
+use trireme_tests::paths;
 
-use super::cases;
+use super::{cases, soak};
 use crate::command::{LIMIT, Output};
 use crate::mode::CONFIG;
 use crate::test::Test;
@@ -14,6 +18,7 @@ cases! {
         wasmi_is_added_by_a_few_lines_and_no_build,
         a_plugin_that_cannot_be_used_is_refused_with_the_remedy,
     ],
+    on_each_host: [a_plugin_that_crashes_or_hangs_is_told_of],
 }
 
 const PLUGIN: &str = "/opt/trireme/added/libtrireme_wasmi.so";
@@ -32,10 +37,20 @@ pub(super) fn with_added<T>(
 ) -> Result<T> {
     let file = engine.plugin().context("it is no plugin")?;
     test.install_plugin(file, ADDED)?;
+    with_plugin(test, (engine.name(), file), (handler, lines), act)
+}
+
+/// The same for a plugin that is in [`ADDED`]. Both are removed thereafter.
+fn with_plugin<T>(
+    test: &Test<'_>,
+    (name, file): (&str, &str),
+    (handler, lines): (&str, &str),
+    act: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     let link = format!("/opt/trireme/bin/containerd-shim-{handler}-v1");
     test.exec(&["ln", "-sf", "containerd-shim-trireme-v1", &link])?
         .expect(0)?;
-    let (name, server) = (engine.name(), test.mode.server().name());
+    let server = test.mode.server().name();
     let config = format!(
         "{CONFIG}\
          [engines]\n\
@@ -113,6 +128,71 @@ fn a_plugin_that_cannot_be_used_is_refused_with_the_remedy(test: &Test<'_>) -> R
         }
         Ok(())
     })
+}
+
+/// Where it does, and what the client is told beside the handler, the plugin and where that is
+/// configured.
+const WAYS: [(&str, &str); 5] = [
+    ("crash open", "ended with status 139"),
+    ("crash create", "ended with status 139"),
+    ("crash compile", "the compiler ended with status 139"),
+    (
+        "crash load",
+        "init ended with status 139 before it was ready",
+    ),
+    ("hang compile", "raise compile_timeout"),
+];
+
+fn a_plugin_that_crashes_or_hangs_is_told_of(test: &Test<'_>) -> Result<()> {
+    // A call that is not to compile has thirty seconds.
+    let patient: &[_] = if soak() {
+        &[("hang load", "hangs")]
+    } else {
+        &[]
+    };
+    for (way, said) in WAYS.iter().chain(patient) {
+        let file = install_bad(test, way)?;
+        let lines = "limits = { compile_timeout = \"2s\" }";
+        with_plugin(test, ("bad", &file), ("added", lines), || {
+            let output = test.run_of(RUNTIME, test.mode.image(), &["/hello.wasm"])?;
+            ensure!(output.code != 0, "{way}: {output:?}");
+            let config = "/etc/trireme/config.toml";
+            let plugin = format!("{ADDED}/{file}");
+            let named: &[&str] = match *way {
+                // That says what to change, and not what for.
+                "hang compile" => &["handler \"added\"", "[handlers.added.limits]"],
+                _ => &["handler \"added\"", &plugin, "[engines.bad] plugin", config],
+            };
+            names(&output, named).and_then(|()| names(&output, &[said]))
+        })
+        .with_context(|| (*way).to_owned())?;
+    }
+    test.next_container_runs()
+}
+
+/// Compiles the plugin that misbehaves in one way, puts it into [`ADDED`] and returns its name.
+fn install_bad(test: &Test<'_>, way: &str) -> Result<String> {
+    let file = format!("libtrireme_bad_{}.so", way.replace(' ', "_"));
+    let root = paths::checkout();
+    let host = test.host.instance.kind.name;
+    let unique = format!("trireme-{}-{host}-{file}", std::process::id());
+    let built = std::env::temp_dir().join(unique);
+    let output = Command::new("cc")
+        .args(["-std=c11", "-shared", "-fPIC", "-O1", "-Wl,--build-id"])
+        .arg(format!("-DBAD_WAY=\"{way}\""))
+        .arg("-I")
+        .arg(root.join("plugins/api/include"))
+        .arg("-o")
+        .arg(&built)
+        .arg(root.join("executor/tests/plugins/bad.c"))
+        .output()
+        .context("cc")?;
+    ensure!(output.status.success(), "cc: {output:?}");
+    let written = test
+        .host
+        .write(&format!("{ADDED}/{file}"), &mut File::open(&built)?);
+    fs::remove_file(&built)?;
+    written.map(|()| file)
 }
 
 fn names(output: &Output, words: &[&str]) -> Result<()> {
