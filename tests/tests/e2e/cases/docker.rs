@@ -8,7 +8,7 @@ use super::cases;
 use crate::command::LIMIT;
 use crate::test::Test;
 
-/// How long `docker run` of a guest that ends at once may take.
+/// How long `docker run` may take to end when its guest has.
 const SOON: Duration = Duration::from_secs(10);
 
 cases! {
@@ -37,6 +37,7 @@ cases! {
             docker_passes_stdin_to_its_end,
             docker_copies_in_and_out,
             docker_kill_ends_a_guest,
+            docker_run_ends_with_its_guest,
         ],
         wasm: [
             docker_runs_every_platform_of_an_image,
@@ -70,6 +71,17 @@ fn docker_exit_codes_are_the_guests_own(test: &Test<'_>) -> Result<()> {
         test.docker_run(&["--rm"], &["/exit.wasm", &code.to_string()])?
             .expect(code)?;
     }
+    Ok(())
+}
+
+/// Also where the client could still read, as on a terminal.
+fn docker_run_ends_with_its_guest(test: &Test<'_>) -> Result<()> {
+    let guest = ["/exit.wasm", "3"];
+    let words = test.docker_words(&["--rm", "-i"], &guest);
+    test.start(&words)?.finish(SOON)?.expect(3)?;
+    let words = test.docker_words(&["--rm", "-i", "-t"], &guest).join(" ");
+    let on_terminal = test.start(&["script", "-qec", &words, "/dev/null"])?;
+    on_terminal.finish(SOON)?.expect(3)?;
     Ok(())
 }
 
@@ -114,6 +126,18 @@ fn docker_gives_a_terminal(test: &Test<'_>) -> Result<()> {
     for line in ["0 terminal", "1 terminal", "2 terminal"] {
         ensure!(output.stdout.contains(line), "{output:?}");
     }
+    let words = test.docker_words(&["--rm", "-i", "-t"], &["/cat.wasm"]);
+    let mut typed = test.start(&["script", "-qec", &words.join(" "), "/dev/null"])?;
+    // By then the client leaves what is typed to the terminal of the container.
+    let deadline = Instant::now() + LIMIT;
+    while test.inspect("{{.State.Running}}").ok().as_deref() != Some("true") {
+        ensure!(Instant::now() < deadline, "it does not run");
+    }
+    typed.write("ahoy\n")?;
+    typed.wait_for("ahoy\r\nahoy\r\n")?;
+    // The end of input, as a user types it.
+    typed.write("\x04")?;
+    typed.finish(SOON)?.expect(0)?;
     Ok(())
 }
 

@@ -40,27 +40,43 @@ fn engines_are_what_their_page_says(test: &Test<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Each guest traps, since the message of a trap names the engine.
+/// All are there before the first one goes on. Each traps then, since the message of a trap names
+/// the engine.
 fn every_engine_runs_twenty_guests_at_once(test: &Test<'_>) -> Result<()> {
     let engines: Vec<_> = test.engines().collect();
-    let mut script = String::new();
+    let count = engines.len() * 20;
+    // Their input ends for all of them at once.
+    let mut script = format!("mkfifo /run/{0}; exec 3<> /run/{0}\n", test.id);
     for engine in &engines {
         let runtime = Mode::Wasm(*engine, test.mode.server()).runtime();
         script += &format!(
             "for n in $(seq 20); do (said=$(ctr run --rm --runtime {runtime} {image} \
-             {id}-{name}-$n /trap.wasm 2>&1); echo {name} $? $said) & done\n",
+             {id}-{name}-$n /wait.wasm 2>&1 < /run/{id} 3>&-); echo {name} $? $said) 3>&- & done\n",
             image = test.mode.image(),
             id = test.id,
             name = engine.name(),
         );
     }
+    script += &format!(
+        "for second in $(seq 60); do\n\
+         [ \"$(ctr task ls | grep -c RUNNING)\" != {count} ] || break; sleep 1\n\
+         done\n\
+         echo $(ctr task ls | grep -c RUNNING) at once\n\
+         exec 3>&-; wait; rm /run/{id}",
+        id = test.id,
+    );
     let output = test
-        .start(&["sh", "-c", &format!("{script}wait")])?
+        .start(&["sh", "-c", &script])?
         .finish(LIMIT * 4)?
         .expect(0)?;
+    let at_once = format!("{count} at once");
+    ensure!(
+        output.stdout.lines().any(|line| line == at_once),
+        "not {at_once}: {output:?}"
+    );
     for engine in engines {
         let name = engine.name();
-        let own = format!("{name} 134 trireme: {name}: /trap.wasm: trap");
+        let own = format!("{name} 134 trireme: {name}: /wait.wasm: trap");
         let right = output.stdout.lines().filter(|line| line.starts_with(&own));
         let right = right.count();
         ensure!(right == 20, "{name}: {right} of 20 in {output:?}");

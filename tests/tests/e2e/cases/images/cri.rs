@@ -1,6 +1,4 @@
-//! Images that the part of containerd for Kubernetes pulls from a registry, and what it makes of
-//! them. A pod's sandbox is still a program of Linux, so that a pulled image is run by `ctr`; that
-//! containers of it can be made is tried in a pod of runc.
+//! Images that the part of containerd for Kubernetes pulls from a registry, run by `ctr` and in pods.
 
 use std::time::Instant;
 
@@ -9,6 +7,8 @@ use trireme_tests::engines::Engine;
 use trireme_tests::registry::Registry;
 
 use super::super::cases;
+use super::super::pods::faults::handler;
+use super::super::pods::{Pod, crictl};
 use super::{is_1_6, says_hello};
 use crate::command::{LIMIT, Running};
 use crate::mode::Mode;
@@ -21,7 +21,7 @@ cases! {
     on_each_host: [
         images_of_every_platform_are_pulled_and_run,
         artifacts_are_pulled_and_run,
-        containers_of_pulled_artifacts_are_made_in_pods,
+        pulled_artifacts_run_in_pods,
         indexes_of_artifacts_without_the_platform_of_the_host_are_refused,
         the_transfer_service_pulls_artifacts_and_unpacks_nothing_for_wasi,
     ],
@@ -46,11 +46,6 @@ fn serve(test: &Test<'_>, archives: &[&str]) -> Result<Registry> {
     );
     test.exec(&["sh", "-ec", &script])?.expect(0)?;
     Ok(registry)
-}
-
-fn crictl(test: &Test<'_>, words: &[&str]) -> Result<String> {
-    let output = test.exec(&[&["crictl"], words].concat())?.expect(0)?;
-    Ok(output.stdout.trim().to_owned())
 }
 
 /// Pulls an image, does something with it, and removes it.
@@ -109,24 +104,36 @@ fn is_not_pulled_by_1_6(test: &Test<'_>, image: &str) -> Result<()> {
     Ok(())
 }
 
-/// All that the shim is not asked for: the image's configuration, the snapshot, the specification.
-fn containers_of_pulled_artifacts_are_made_in_pods(test: &Test<'_>) -> Result<()> {
-    let artifacts = ["built", "type-wasm", "wasm-config"];
+fn pulled_artifacts_run_in_pods(test: &Test<'_>) -> Result<()> {
+    let artifacts = [
+        "built",
+        "built-component",
+        "type-wasm",
+        "wasm-config",
+        "index",
+    ];
     let mut archives = artifacts.map(|tag| format!("artifacts/{tag}.tar")).to_vec();
     archives.push("images/hello-component-wasi-wasm.tar".into());
     let archives: Vec<_> = archives.iter().map(String::as_str).collect();
     let _registry = serve(test, &archives)?;
     on_pods(test, |pod| {
-        pod.pull_and_make("hello-component:wasi-wasm", "[]")?;
+        pull_and_run(pod, "hello-component:wasi-wasm", &[])?;
         if is_1_6(test) {
             return artifacts
                 .iter()
                 .try_for_each(|tag| is_not_pulled_by_1_6(test, &format!("{HOST}/artifact:{tag}")));
         }
-        pod.pull_and_make("artifact:built", "[]")?;
-        pod.pull_and_make("artifact:type-wasm", r#"["/"]"#)?;
-        pod.pull_and_make("artifact:wasm-config", r#"["/"]"#)?;
-        match pod.pull_and_make("artifact:type-wasm", "[]") {
+        for artifact in [
+            "artifact:built",
+            "artifact:built-component",
+            "artifact:index",
+        ] {
+            pull_and_run(pod, artifact, &[])?;
+        }
+        for artifact in ["artifact:type-wasm", "artifact:wasm-config"] {
+            pull_and_run(pod, artifact, &["/"])?;
+        }
+        match pull_and_run(pod, "artifact:type-wasm", &[]) {
             Err(error) if format!("{error:#}").contains("no command specified") => Ok(()),
             other => other.context("CRI makes a container without a command"),
         }
@@ -159,6 +166,7 @@ fn the_transfer_service_pulls_artifacts_and_unpacks_nothing_for_wasi(
     let archives = [
         "images/hello-component-wasi-wasm.tar",
         "artifacts/built.tar",
+        "artifacts/type-wasm.tar",
     ];
     let _registry = serve(test, &archives)?;
     test.kill_containerd()?;
@@ -167,9 +175,10 @@ fn the_transfer_service_pulls_artifacts_and_unpacks_nothing_for_wasi(
         let has_one = test.exec(&["grep", "-q", "use_local", "/etc/containerd/config.toml"])?;
         let result = on_pods(test, |pod| {
             if !is_1_6(test) {
-                pod.pull_and_make("artifact:built", "[]")?;
+                pull_and_run(pod, "artifact:built", &[])?;
+                pull_and_run(pod, "artifact:type-wasm", &["/"])?;
             }
-            match pod.pull_and_make(image, "[]") {
+            match pull_and_run(pod, image, &[]) {
                 Ok(()) if has_one.code != 0 => Ok(()),
                 Err(error) if format!("{error:#}").contains("parent snapshot") => Ok(()),
                 other => other.context("the image is unpacked"),
@@ -194,61 +203,19 @@ fn start_with_the_transfer_service(test: &Test<'_>) -> Result<Running> {
     Ok(running)
 }
 
-/// Does something with a pod, and removes it.
-fn on_pods(test: &Test<'_>, work: impl FnOnce(&Pod<'_, '_>) -> Result<()>) -> Result<()> {
-    let pod = Pod::run(test)?;
-    let result = work(&pod);
-    pod.remove()?;
-    result
+/// Does something with a pod.
+fn on_pods(test: &Test<'_>, work: impl FnOnce(&Pod<'_>) -> Result<()>) -> Result<()> {
+    Pod::with(test, handler(test.mode.server()), work)
 }
 
-/// A pod of runc, to make containers in.
-struct Pod<'a, 'b> {
-    test: &'a Test<'b>,
-    folder: String,
-    id: String,
-}
-
-impl<'a, 'b> Pod<'a, 'b> {
-    fn run(test: &'a Test<'b>) -> Result<Self> {
-        let name = &test.id;
-        let folder = format!("/run/pod-of-{name}");
-        let make = format!(
-            r#"mkdir -p {folder}
-echo '{{ "metadata": {{ "name": "{name}", "namespace": "default", "uid": "{name}", "attempt": 1 }},
-    "log_directory": "{folder}", "linux": {{}} }}' > {folder}/pod.json"#
-        );
-        test.exec(&["sh", "-ec", &make])?.expect(0)?;
-        let config = format!("{folder}/pod.json");
-        let id = crictl(test, &["runp", "--runtime", "runc", &config])?;
-        Ok(Self { test, folder, id })
-    }
-
-    /// Pulls an image, makes a container of it, and removes both.
-    fn pull_and_make(&self, image: &str, command: &str) -> Result<()> {
-        let image = format!("{HOST}/{image}");
-        pulled(self.test, &image, || self.make(&image, command))
-    }
-
-    /// Makes a container of an image, and removes it.
-    fn make(&self, image: &str, command: &str) -> Result<()> {
-        let folder = &self.folder;
-        let make = format!(
-            r#"echo '{{ "metadata": {{ "name": "guest" }}, "image": {{ "image": "{image}" }},
-    "command": {command}, "log_path": "log", "linux": {{}} }}' > {folder}/container.json"#
-        );
-        self.test.exec(&["sh", "-ec", &make])?.expect(0)?;
-        let file = |name: &str| format!("{folder}/{name}.json");
-        let words = ["create", &self.id, &file("container"), &file("pod")];
-        let id = crictl(self.test, &words)?;
-        ensure!(!id.is_empty(), "a container without an id");
-        crictl(self.test, &["rm", &id])?;
-        Ok(())
-    }
-
-    fn remove(&self) -> Result<()> {
-        crictl(self.test, &["rmp", "--force", &self.id])?;
-        self.test.exec(&["rm", "-r", &self.folder])?.expect(0)?;
-        Ok(())
-    }
+/// Pulls an image, runs a container of it in a pod, and removes both.
+fn pull_and_run(pod: &Pod<'_>, image: &str, command: &[&str]) -> Result<()> {
+    let name = image.replace(':', "-");
+    let image = format!("{HOST}/{image}");
+    pulled(pod.test, &image, || {
+        let id = pod.run(&name, &image, command, 0)?;
+        let logs = crictl(pod.test, &["logs", &id])?;
+        ensure!(logs == "hello from the guest", "{image}: {logs}");
+        crictl(pod.test, &["rm", &id]).map(drop)
+    })
 }

@@ -43,21 +43,22 @@ fn containerd_takes_the_configuration(test: &Test<'_>) -> Result<()> {
 /// The client of CRI; its own limit of two seconds is for quiet machines.
 const CRICTL: [&str; 3] = ["crictl", "--timeout", "20s"];
 
-fn crictl(test: &Test<'_>, words: &[&str]) -> Result<String> {
+/// Runs the client, which must succeed, and returns what it printed.
+pub fn crictl(test: &Test<'_>, words: &[&str]) -> Result<String> {
     let output = test.exec(&[&CRICTL, words].concat())?.expect(0)?;
     Ok(output.stdout.trim().to_owned())
 }
 
 /// A pod that runs, and the folder of its files.
-struct Pod<'a> {
-    test: &'a Test<'a>,
+pub struct Pod<'a> {
+    pub test: &'a Test<'a>,
     id: String,
     folder: String,
 }
 
 impl<'a> Pod<'a> {
     /// Has `act` with a pod of a handler.
-    fn with(
+    pub fn with(
         test: &'a Test<'a>,
         handler: &str,
         act: impl FnOnce(&Self) -> Result<()>,
@@ -121,7 +122,7 @@ echo '{{ "metadata": {{ "name": "{id}", "namespace": "default", "uid": "{id}", "
     }
 
     /// Runs a container to its end, which must be this code.
-    fn run(&self, name: &str, image: &str, command: &[&str], code: i32) -> Result<String> {
+    pub fn run(&self, name: &str, image: &str, command: &[&str], code: i32) -> Result<String> {
         let id = self.start(name, image, command)?;
         self.ends(&id, code)?;
         Ok(id)
