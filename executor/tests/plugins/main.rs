@@ -11,9 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use place::{MODULE, bad, copy, failure, probe, reason, run, run_with_libraries, start};
+use place::{
+    MODULE, bad, copy, failure, probe, reason, run, run_with_libraries, run_with_limits, start,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use trireme_core::request::EngineState;
+use trireme_engine::Limits;
 
 /// Every message names the handler, the engine and the file.
 fn assert_names(said: &str, plugin: &Path, words: &[&str]) {
@@ -34,6 +37,23 @@ fn a_plugin_that_is_well_runs() {
     let output = run("bad", &bad(), MODULE, "");
     assert_eq!(output.status.code(), Some(7), "{output:?}");
     assert_eq!(output.stdout, b"ran\n");
+}
+
+#[test]
+fn a_limit_that_an_engine_does_not_enforce_is_refused() {
+    let limits = Limits {
+        stack: Some(1 << 20),
+        ..Limits::default()
+    };
+    let output = run_with_limits("bad", &bad(), limits);
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    for word in [
+        "handler \"h\": engine \"bad\" cannot enforce limits.stack",
+        "remove it from [handlers.h.limits] in /etc/trireme/config.toml",
+    ] {
+        assert!(said.contains(word), "no {word:?} in: {said}");
+    }
 }
 
 #[test]

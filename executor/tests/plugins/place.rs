@@ -10,6 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use serde::Serialize;
 use tempfile::TempDir;
 use trireme_core::request::{EngineChoice, EngineReport, EngineState, ProbeRequest, RunRequest};
+use trireme_engine::Limits;
 use trireme_plugin::host::testing;
 
 /// A module that any engine takes, until it runs it.
@@ -85,14 +86,27 @@ pub fn run_with_libraries(engine: &str, plugin: &Path, folder: &Path) -> Output 
         .expect("the executor")
 }
 
+/// What a run says whose handler sets limits.
+pub fn run_with_limits(engine: &str, plugin: &Path, limits: Limits) -> Output {
+    let mut choice = choice(engine, plugin);
+    choice.limits = limits;
+    request_to_run_by(choice, MODULE, "")
+        .output()
+        .expect("the executor")
+}
+
 fn request_to_run(engine: &str, plugin: &Path, wasm: &[u8], way: &str) -> Command {
+    request_to_run_by(choice(engine, plugin), wasm, way)
+}
+
+fn request_to_run_by(engine: EngineChoice, wasm: &[u8], way: &str) -> Command {
     let mut program = tempfile::NamedTempFile::new_in(folder()).expect("a file");
     program.write_all(wasm).expect("a program");
     // Named by what it holds: there is one for each program, however often it is run.
     let file = folder().join(format!("program-{:x}", hash(wasm)));
     program.persist(&file).expect("a file that stays");
     let request = RunRequest {
-        engine: choice(engine, plugin),
+        engine,
         file,
         invoke: None,
         args: vec!["guest".into()],

@@ -14,7 +14,7 @@ mod test;
 
 use std::sync::Arc;
 
-use cases::{Case, Needs, walk};
+use cases::{Case, Needs, soak, walk};
 use hosts::Hosts;
 use libtest_mimic::{Arguments, Trial};
 use mode::{Mode, Server};
@@ -75,7 +75,8 @@ fn trials(hosts: &Arc<Hosts>, emulated: bool) -> Vec<Trial> {
 fn differences_are_of_checks() {
     let cases: Vec<_> = cases::all().filter(|case| case.each_engine).collect();
     let steps: Vec<_> = walk::steps().map(|step| format!("{WALK}{step}")).collect();
-    for name in FOR_LINUX_TOO.iter().chain(ON_CGROUP2) {
+    let lists = [FOR_LINUX_TOO, FOR_ENGINES_TOO, ON_CGROUP2];
+    for name in lists.into_iter().flatten() {
         let is_known = cases::all().any(|case| case.name == *name);
         assert!(is_known, "there is no case `{name}`");
     }
@@ -103,6 +104,14 @@ const FOR_LINUX_TOO: &[&str] = &[
     "fifty_in_parallel_end_with_their_own_codes",
     "many_in_a_row_end_with_their_own_codes",
     "two_containers_of_a_pod_share_a_server",
+];
+
+/// What any engine behaves like wasmtime in, beside what Linux programs do; only in `make soak`.
+const FOR_ENGINES_TOO: &[&str] = &[
+    "sigkill_before_start_leaves_nothing",
+    "sigterm_before_start_ends_the_task",
+    "ten_at_a_time_run",
+    "two_namespaces_may_use_one_id",
 ];
 
 /// Whether a case is tried on the emulated machine. What guests of one server have shown, those of
@@ -141,7 +150,11 @@ const ON_CGROUP2: &[&str] = &[
 fn cases_in(mode: Mode, is_first: bool) -> impl Iterator<Item = Case> {
     cases::all().filter(move |case| match mode {
         Mode::Wasm(Engine::Wasmtime, _) => true,
-        Mode::Wasm(..) => case.each_engine || (case.each_host && is_first),
+        Mode::Wasm(..) => {
+            let is_long =
+                || FOR_LINUX_TOO.contains(&case.name) || FOR_ENGINES_TOO.contains(&case.name);
+            case.each_engine || (case.each_host && is_first) || (soak() && is_long())
+        }
         Mode::Linux(_) => case.native || FOR_LINUX_TOO.contains(&case.name),
         Mode::Runc => case.native,
     })

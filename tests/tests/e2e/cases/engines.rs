@@ -18,7 +18,7 @@ cases! {
         a_setting_that_the_engine_lacks_is_told,
         a_component_on_an_engine_without_components_is_told,
         a_handler_runs_linux_programs_too,
-        wasmtime_as_a_plugin_does_the_same,
+        an_engine_as_a_plugin_does_the_same,
     ],
     on_each_host: [
         every_engine_runs_twenty_guests_at_once,
@@ -185,34 +185,44 @@ fn a_handler_runs_linux_programs_too(test: &Test<'_>) -> Result<()> {
     test.next_container_runs()
 }
 
-/// What each guest does with the engine linked in and with the same engine from a plugin.
-fn wasmtime_as_a_plugin_does_the_same(test: &Test<'_>) -> Result<()> {
-    let linked_in = all_guests(test)?;
-    let file = "libtrireme_wasmtime.so";
-    test.install_plugin(file, PLUGINS)?;
-    let plugin = format!("{CONFIG}[engines.wasmtime]\nplugin = \"{PLUGINS}/{file}\"\n");
-    let from_plugin = test.with_config(&plugin, || {
-        let listed = test.exec(&["trireme", "engines"])?.expect(0)?;
-        let is_used = listed
-            .stdout
-            .lines()
-            .any(|line| line.starts_with("wasmtime ") && line.ends_with(file));
-        ensure!(is_used, "{listed:?}");
-        all_guests(test)
-    })?;
-    test.exec(&["rm", &format!("{PLUGINS}/{file}")])?
-        .expect(0)?;
-    for (one, other) in linked_in.iter().zip(&from_plugin) {
-        let seen = |output: &Output| (output.code, output.stdout.clone(), output.stderr.clone());
-        ensure!(seen(one) == seen(other), "{one:?}\n{other:?}");
+/// What each guest does with an engine linked in and with the same engine from a plugin.
+fn an_engine_as_a_plugin_does_the_same(test: &Test<'_>) -> Result<()> {
+    for engine in [Engine::Wasmtime, Engine::Wasmer] {
+        let name = engine.name();
+        let runtime = Mode::Wasm(engine, test.mode.server()).runtime();
+        let linked_in = all_guests(test, runtime)?;
+        let file = format!("libtrireme_{name}.so");
+        test.install_plugin(&file, PLUGINS)?;
+        let (handler, server) = (handler(runtime), test.mode.server().name());
+        let config = format!(
+            "engines.{name}.plugin = \"{PLUGINS}/{file}\"\n\
+             handlers.{handler} = {{ engine = \"{name}\", server = \"{server}\" }}\n\
+             {CONFIG}"
+        );
+        let from_plugin = test.with_config(&config, || {
+            let listed = test.exec(&["trireme", "engines"])?.expect(0)?;
+            let is_used = listed
+                .stdout
+                .lines()
+                .any(|line| line.starts_with(name) && line.ends_with(&file));
+            ensure!(is_used, "{listed:?}");
+            all_guests(test, runtime)
+        })?;
+        test.exec(&["rm", &format!("{PLUGINS}/{file}")])?
+            .expect(0)?;
+        for (one, other) in linked_in.iter().zip(&from_plugin) {
+            let seen =
+                |output: &Output| (output.code, output.stdout.clone(), output.stderr.clone());
+            ensure!(seen(one) == seen(other), "{one:?}\n{other:?}");
+        }
     }
     test.next_container_runs()
 }
 
-fn all_guests(test: &Test<'_>) -> Result<Vec<Output>> {
-    let guests: [(&str, &[&str], i32); 11] = [
+/// What guests do that every engine takes.
+fn all_guests(test: &Test<'_>, runtime: &str) -> Result<Vec<Output>> {
+    let guests: [(&str, &[&str], i32); 10] = [
         ("guests", &["/hello.wasm"], 0),
-        ("guests", &["/hello-component.wasm"], 0),
         ("guests", &["/args.wasm", "one", "two words", ""], 0),
         ("guests", &["/env.wasm"], 0),
         ("guests", &["/cwd.wasm"], 0),
@@ -229,8 +239,7 @@ fn all_guests(test: &Test<'_>) -> Result<Vec<Output>> {
     ];
     let run = |(image, guest, code): &(&str, &[&str], i32)| {
         let image = format!("trireme.test/{image}:latest");
-        test.run_of(test.mode.runtime(), &image, guest)?
-            .expect(*code)
+        test.run_of(runtime, &image, guest)?.expect(*code)
     };
     guests.iter().map(run).collect()
 }

@@ -15,7 +15,7 @@ use crate::test::Test;
 cases! {
     as_with_runc: [],
     wasm: [
-        wasmi_is_added_by_a_few_lines_and_no_build,
+        wasmi_is_added_by_two_lines_and_no_build,
         a_plugin_that_cannot_be_used_is_refused_with_the_remedy,
     ],
     on_each_host: [a_plugin_that_crashes_or_hangs_is_told_of],
@@ -27,24 +27,25 @@ const RUNTIME: &str = "io.containerd.added.v1";
 /// Where plugins are added.
 const ADDED: &str = "/opt/trireme/added";
 
-/// Has `act` on an installation to which an engine was added: its plugin in [`ADDED`], a handler
-/// with these lines in the configuration, and the name under which containerd starts the shim.
+/// Has `act` on an installation to which an engine was added: its plugin in [`ADDED`], two lines in
+/// the configuration, whose handler may have more members, and the name under which containerd starts
+/// the shim.
 pub(super) fn with_added<T>(
     test: &Test<'_>,
     engine: Engine,
-    (handler, lines): (&str, &str),
+    (handler, more): (&str, &str),
     act: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let file = engine.plugin().context("it is no plugin")?;
     test.install_plugin(file, ADDED)?;
-    with_plugin(test, (engine.name(), file), (handler, lines), act)
+    with_plugin(test, (engine.name(), file), (handler, more), act)
 }
 
 /// The same for a plugin that is in [`ADDED`]. Both are removed thereafter.
 fn with_plugin<T>(
     test: &Test<'_>,
     (name, file): (&str, &str),
-    (handler, lines): (&str, &str),
+    (handler, more): (&str, &str),
     act: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let link = format!("/opt/trireme/bin/containerd-shim-{handler}-v1");
@@ -52,13 +53,9 @@ fn with_plugin<T>(
         .expect(0)?;
     let server = test.mode.server().name();
     let config = format!(
-        "{CONFIG}\
-         [engines]\n\
-         {name}.plugin = \"{ADDED}/{file}\"\n\
-         [handlers.{handler}]\n\
-         engine = \"{name}\"\n\
-         server = \"{server}\"\n\
-         {lines}\n"
+        "engines.{name}.plugin = \"{ADDED}/{file}\"\n\
+         handlers.{handler} = {{ engine = \"{name}\", server = \"{server}\"{more} }}\n\
+         {CONFIG}"
     );
     let result = test.with_config(&config, act);
     test.exec(&["rm", "-r", ADDED, &link])?.expect(0)?;
@@ -71,7 +68,7 @@ fn with_wasmi(test: &Test<'_>, case: impl FnOnce() -> Result<()>) -> Result<()> 
     test.next_container_runs()
 }
 
-fn wasmi_is_added_by_a_few_lines_and_no_build(test: &Test<'_>) -> Result<()> {
+fn wasmi_is_added_by_two_lines_and_no_build(test: &Test<'_>) -> Result<()> {
     let run = |guest: &[&str]| test.run_of(RUNTIME, test.mode.image(), guest);
     // What the server of the installation serves goes on meanwhile.
     let mut running = test.start(&[
@@ -152,8 +149,8 @@ fn a_plugin_that_crashes_or_hangs_is_told_of(test: &Test<'_>) -> Result<()> {
     };
     for (way, said) in WAYS.iter().chain(patient) {
         let file = install_bad(test, way)?;
-        let lines = "limits = { compile_timeout = \"2s\" }";
-        with_plugin(test, ("bad", &file), ("added", lines), || {
+        let limits = ", limits = { compile_timeout = \"2s\" }";
+        with_plugin(test, ("bad", &file), ("added", limits), || {
             let output = test.run_of(RUNTIME, test.mode.image(), &["/hello.wasm"])?;
             ensure!(output.code != 0, "{way}: {output:?}");
             let config = "/etc/trireme/config.toml";

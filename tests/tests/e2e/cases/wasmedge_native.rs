@@ -18,7 +18,7 @@ cases! {
 }
 
 const HANDLER: &str = "native";
-const SETTINGS: &str = "settings = { compiler = \"llvm\" }";
+const SETTINGS: &str = ", settings = { compiler = \"llvm\" }";
 const RUNTIME: &str = "io.containerd.native.v1";
 
 /// Without native code, the entry would be as large as the module and a header.
