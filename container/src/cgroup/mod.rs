@@ -340,7 +340,8 @@ impl Cgroup {
             .unwrap_or(0)
     }
 
-    /// Asks the kernel to stop or to resume all processes.
+    /// Asks the kernel to stop or to resume all processes. A cgroup that is gone, as systemd's
+    /// are once nobody is in them, has none to resume.
     ///
     /// # Errors
     ///
@@ -359,7 +360,10 @@ impl Cgroup {
                 controller: "freezer",
             })?;
         let path = folder.join(file);
-        Ok(fs::write(&path, value).doing(|| format!("write {value} to {}", path.display()))?)
+        match fs::write(&path, value) {
+            Err(error) if !frozen && is_gone(&error) => Ok(()),
+            written => Ok(written.doing(|| format!("write {value} to {}", path.display()))?),
+        }
     }
 
     /// Whether all processes have stopped.

@@ -112,3 +112,11 @@ fn a_limit_without_its_controller_is_an_error_that_names_both() {
         "{error}"
     );
 }
+
+#[test]
+fn a_cgroup_that_is_gone_has_nobody_to_resume() {
+    let gone = Cgroup::at(&v1(), "/default/gone").unwrap();
+    gone.set_frozen(false).unwrap();
+    let error = gone.set_frozen(true).unwrap_err().to_string();
+    assert!(error.contains("/c/freezer/default/gone"), "{error}");
+}

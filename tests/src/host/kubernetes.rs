@@ -152,3 +152,24 @@ fn configure_node(instance: &Instance) -> Result<()> {
         include_str!("../../hosts/kubernetes/kubelet.yaml"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_handler_of_containerd_has_a_runtime_class() {
+        let config = include_str!("../../../deploy/containerd/config-v3.toml");
+        let classes = include_str!("../../../deploy/kubernetes/runtimeclasses.yaml");
+        let handlers = config.lines().filter_map(|line| {
+            let (_, name) = line.split_once("containerd.runtimes.")?;
+            name.strip_suffix(']').filter(|name| *name != "runc")
+        });
+        let named = classes
+            .lines()
+            .filter_map(|line| line.strip_prefix("handler: "));
+        let handlers: BTreeSet<_> = handlers.collect();
+        assert_eq!(handlers, named.collect());
+        assert!(handlers.contains("wasm"), "{handlers:?}");
+    }
+}

@@ -218,8 +218,8 @@ pub const KINDS: &[Kind] = &[
         packages: EMULATOR_PACKAGES,
         import: IMPORT_LOCALLY,
         images: &["guests", "native"],
-        config: include_str!("../../hosts/cgroup2.toml"),
-        cri: false,
+        config: CONFIG_V2,
+        cri: true,
         kubernetes: false,
     },
 ];

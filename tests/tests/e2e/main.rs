@@ -124,7 +124,7 @@ fn is_on_cgroup2(mode: Mode, case: &Case) -> bool {
     ];
     let is_brief = mode == Mode::Runc || mode.is_wasm() && mode.server() == Server::PerNode;
     let known = if is_brief { BRIEFLY } else { ON_CGROUP2 };
-    case.needs == Needs::Cgroup2 || known.contains(&case.name)
+    (case.needs == Needs::Cgroup2 && (case.native || !is_brief)) || known.contains(&case.name)
 }
 
 /// What depends on cgroups, and enough beside it to tell a broken host from broken cgroups.

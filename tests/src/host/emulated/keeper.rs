@@ -47,7 +47,7 @@ pub fn main(instance: &Instance) -> Result<()> {
     let state = instance.state()?;
     Known::of(std::process::id() as i32)?.save(&state.join(PID_FILE))?;
     std::env::set_current_dir(&state)?;
-    share(&state)?;
+    share(instance, &state)?;
     let (image, _lock) = roots::hold(release)?;
     let stop = signals()?;
     thread::spawn(move || {
@@ -90,7 +90,7 @@ fn signals() -> Result<SigSet> {
 }
 
 /// Lays out the shared folder, by binds that nobody else sees.
-fn share(state: &Path) -> Result<()> {
+fn share(instance: &Instance, state: &Path) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace (this needs root)")?;
     let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).context("make mounts private")?;
@@ -99,7 +99,7 @@ fn share(state: &Path) -> Result<()> {
     let programs = program.parent().context("this program has no folder")?;
     bind(&state.join(BIN_FOLDER), &share.join(BIN_FOLDER))?;
     bind(programs, &share.join(PROGRAMS))?;
-    for folder in shared()? {
+    for folder in shared(instance)? {
         let same = folder.strip_prefix("/").unwrap_or(&folder);
         bind(&folder, &share.join("same").join(same))?;
     }

@@ -66,13 +66,17 @@ pub fn start(instance: &Instance) -> Result<()> {
 }
 
 /// The folders of this machine that the emulated one has at the same paths.
-fn shared() -> Result<[PathBuf; 2]> {
-    Ok([paths::checkout().to_owned(), paths::cache()?.join("guests")])
+fn shared(instance: &Instance) -> Result<Vec<PathBuf>> {
+    let mut folders = vec![paths::checkout().to_owned(), paths::cache()?.join("guests")];
+    for tools in instance.kind.go_tools() {
+        folders.push(tools.folder()?);
+    }
+    Ok(folders)
 }
 
 fn lay_out(instance: &Instance) -> Result<()> {
     let mut script = "ip link set lo up\n".to_owned();
-    for folder in shared()? {
+    for folder in shared(instance)? {
         let folder = folder.display();
         script += &format!("mkdir -p {folder}\nmount --bind {SHARE}/same{folder} {folder}\n");
     }

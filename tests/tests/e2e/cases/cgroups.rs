@@ -2,8 +2,11 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
+use super::pods::faults::handler;
+use super::pods::{Pod, crictl, pid_of};
 use super::{cases, docker};
 use crate::command::LIMIT;
 use crate::mode::Mode;
@@ -16,7 +19,7 @@ cases! {
         a_name_of_systemds_is_a_scope,
         docker_with_systemds_driver_leaves_no_scope,
     ],
-    wasm: [],
+    wasm: [limits_of_containers_in_pods_hold_and_their_use_is_counted],
 }
 
 const LINUX: &str = "trireme.test/native:latest";
@@ -110,5 +113,112 @@ fn no_scope_is_left(test: &Test<'_>) -> Result<()> {
             return Ok(());
         }
         ensure!(Instant::now() < deadline, "{left}");
+    }
+}
+
+/// As the kubelet asks for with systemd's driver, in the network of the node, since this host has no
+/// other.
+fn limits_of_containers_in_pods_hold_and_their_use_is_counted(test: &Test<'_>) -> Result<()> {
+    const POD: &str = r#""linux": { "cgroup_parent": "kubepods-e2e.slice",
+        "security_context": { "namespace_options": { "network": 2 } } }"#;
+    const CONTAINER: &str = r#"{ "resources": { "memory_limit_in_bytes": 67108864,
+        "cpu_quota": 20000, "cpu_period": 100000, "unified": { "pids.max": "7" } },
+        "security_context": { "namespace_options": { "network": 2, "pid": 1 } } }"#;
+    Pod::with_config(test, handler(test.mode.server()), POD, |pod| {
+        let start = |name: &str, image: &str, command: &[&str]| {
+            pod.start_with(name, image, command, CONTAINER)
+        };
+        let guests = test.mode.image();
+        let greedy = start("greedy", guests, &["/grow.wasm", "256"])?;
+        pod.ends(&greedy, 137)?;
+        let reason = [
+            "--output",
+            "go-template",
+            "--template",
+            "{{.status.reason}}",
+        ];
+        let reason = crictl(test, &[&["inspect"], &reason[..], &[&greedy]].concat())?;
+        ensure!(reason == "OOMKilled", "{reason}");
+        for (name, image) in [("guest", guests), ("linux", Mode::Runc.image())] {
+            let busy = start(name, image, &["/spin.wasm"])?;
+            is_limited(test, &busy).with_context(|| name.to_owned())?;
+            crictl(test, &["rm", "--force", &busy])?;
+        }
+        let steady = start("steady", guests, &["/grow.wasm", "32", "1000"])?;
+        until(|| is_counted(test, &steady))
+    })?;
+    no_scope_is_left(test)
+}
+
+/// The folder of a container's cgroup in the host.
+fn scope_of(test: &Test<'_>, container: &str) -> Result<String> {
+    let pid = pid_of(test, container)?;
+    let seen = on_host(test, &format!("cat /proc/{pid}/cgroup"))?;
+    Ok(seen.trim().replacen("0::", "/sys/fs/cgroup", 1))
+}
+
+/// That the cgroup of a container that works without end has the limits, and that they hold.
+fn is_limited(test: &Test<'_>, container: &str) -> Result<()> {
+    let scope = scope_of(test, container)?;
+    let parent = "/sys/fs/cgroup/kubepods.slice/kubepods-e2e.slice";
+    let wanted = format!("{parent}/cri-containerd-{container}.scope");
+    ensure!(scope == wanted, "{scope}, not {wanted}");
+    let limits = format!("cd {scope}; cat memory.max cpu.max pids.max");
+    let limits = on_host(test, &limits)?;
+    ensure!(limits == "67108864\n20000 100000\n7\n", "{limits}");
+    until(|| {
+        let count = on_host(
+            test,
+            &format!("sed -n 's/^nr_throttled //p' {scope}/cpu.stat"),
+        )?;
+        ensure!(count.trim().parse::<u64>()? > 3, "throttled {count}");
+        Ok(())
+    })
+}
+
+/// That CRI tells within a tenth what the cgroup of a container that has come to rest does.
+fn is_counted(test: &Test<'_>, container: &str) -> Result<()> {
+    let told = crictl(test, &["stats", "--output", "json", container])?;
+    let told: Value = serde_json::from_str(&told)?;
+    let told = &told["stats"][0];
+    let number = |value: &Value| -> Result<u64> {
+        let number = value["value"].as_str().with_context(|| told.to_string())?;
+        Ok(number.parse()?)
+    };
+    let scope = scope_of(test, container)?;
+    let of_cgroup = format!(
+        "cd {scope}; cat memory.current; sed -n 's/^inactive_file //p' memory.stat; \
+         sed -n 's/^usage_usec //p' cpu.stat"
+    );
+    let of_cgroup = on_host(test, &of_cgroup)?;
+    let of_cgroup: Result<Vec<u64>, _> = of_cgroup.lines().map(str::parse).collect();
+    let [current, inactive, processor] = of_cgroup?[..] else {
+        anyhow::bail!("three numbers were expected");
+    };
+    for (told, is) in [
+        (
+            number(&told["memory"]["workingSetBytes"])?,
+            current - inactive,
+        ),
+        (
+            number(&told["cpu"]["usageCoreNanoSeconds"])?,
+            processor * 1000,
+        ),
+    ] {
+        ensure!(told.abs_diff(is) * 10 <= is, "{told} is told, {is} is so");
+    }
+    ensure!(current > 32 << 20, "it has {current} bytes alone");
+    Ok(())
+}
+
+/// Asks until the answer is right.
+fn until(ask: impl Fn() -> Result<()>) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        match ask() {
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => {}
+            Ok(()) => return Ok(()),
+        }
     }
 }

@@ -27,14 +27,14 @@ fn mixed(cluster: &Cluster<'_>, name: &str) -> Result<()> {
 }
 
 /// The same with more of a specification.
-fn mixed_of(cluster: &Cluster<'_>, name: &str, mut spec: Value) -> Result<()> {
+pub fn mixed_of(cluster: &Cluster<'_>, name: &str, mut spec: Value) -> Result<()> {
     let guest = cluster.guest("guest", &["/tick.wasm"]);
     spec["containers"] = json!([guest, sidecar(&["/bin/sleep", "1000"])]);
     cluster.pod(name, spec)
 }
 
 /// That a pod does what pods do.
-fn works(cluster: &Cluster<'_>, pod: &str) -> Result<()> {
+pub fn works(cluster: &Cluster<'_>, pod: &str) -> Result<()> {
     for container in ["--container=guest", "--container=sidecar"] {
         let shown = cluster.kubectl(&["exec", pod, container, "--", "/hello.wasm"])?;
         ensure!(
@@ -55,7 +55,7 @@ fn works(cluster: &Cluster<'_>, pod: &str) -> Result<()> {
 }
 
 /// That nothing of a pod was started again.
-fn has_been_started_once(cluster: &Cluster<'_>, pod: &str) -> Result<()> {
+pub fn has_been_started_once(cluster: &Cluster<'_>, pod: &str) -> Result<()> {
     let path = "{.status.containerStatuses[*].restartCount}";
     let counts = cluster.get(&format!("pod/{pod}"), path)?;
     ensure!(counts == "0 0", "{pod}: {counts}");

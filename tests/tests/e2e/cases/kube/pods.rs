@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::super::cases;
-use super::{Cluster, container, sidecar};
+use super::nodes::{has_been_started_once, mixed_of, works};
+use super::{Cluster, class_of, container, sidecar};
 use crate::command::LIMIT;
 use crate::mode::Mode;
 use crate::test::Test;
@@ -21,7 +22,10 @@ cases! {
         a_hook_runs_before_the_end,
         a_script_of_a_shell_runs_before_the_end,
     ],
-    wasm: [a_deleted_pod_goes_within_its_grace_period],
+    wasm: [
+        a_deleted_pod_goes_within_its_grace_period,
+        a_pod_without_a_pause_container_is_like_any_other,
+    ],
 }
 
 fn a_sidecar_of_linux_shares_network_and_files(test: &Test<'_>) -> Result<()> {
@@ -200,5 +204,16 @@ fn a_deleted_pod_goes_within_its_grace_period(test: &Test<'_>) -> Result<()> {
         let took = started.elapsed();
         ensure!(took < GRACE, "it took {took:?}");
         Ok(())
+    })
+}
+
+fn a_pod_without_a_pause_container_is_like_any_other(test: &Test<'_>) -> Result<()> {
+    Cluster::with(test, |cluster| {
+        let class = format!("{}-sandbox", class_of(test.mode).unwrap_or_default());
+        mixed_of(cluster, "ship", json!({ "runtimeClassName": class }))?;
+        cluster.wait("pod/ship", "condition=Ready")?;
+        works(cluster, "ship")?;
+        has_been_started_once(cluster, "ship")?;
+        cluster.kubectl(&["delete", "pod", "ship"]).map(drop)
     })
 }

@@ -67,7 +67,7 @@ impl<'a> Pod<'a> {
     }
 
     /// The same with these members of its configuration, in JSON.
-    fn with_config(
+    pub fn with_config(
         test: &'a Test<'a>,
         handler: &str,
         config: &str,
@@ -100,7 +100,18 @@ echo '{{ "metadata": {{ "name": "{id}", "namespace": "default", "uid": "{id}", "
     }
 
     /// Creates and starts a container.
-    fn start(&self, name: &str, image: &str, command: &[&str]) -> Result<String> {
+    pub fn start(&self, name: &str, image: &str, command: &[&str]) -> Result<String> {
+        self.start_with(name, image, command, "{}")
+    }
+
+    /// The same with what CRI calls its configuration for Linux, in JSON.
+    pub fn start_with(
+        &self,
+        name: &str,
+        image: &str,
+        command: &[&str],
+        linux: &str,
+    ) -> Result<String> {
         let folder = &self.folder;
         let command = command
             .iter()
@@ -109,7 +120,7 @@ echo '{{ "metadata": {{ "name": "{id}", "namespace": "default", "uid": "{id}", "
             .join(", ");
         let make = format!(
             r#"echo '{{ "metadata": {{ "name": "{name}" }}, "image": {{ "image": "{image}" }},
-    "command": [{command}], "log_path": "{name}", "linux": {{}} }}' > {folder}/{name}.json"#
+    "command": [{command}], "log_path": "{name}", "linux": {linux} }}' > {folder}/{name}.json"#
         );
         self.test.exec(&["bash", "-euc", &make])?.expect(0)?;
         let (pod, file) = (
@@ -128,7 +139,8 @@ echo '{{ "metadata": {{ "name": "{id}", "namespace": "default", "uid": "{id}", "
         Ok(id)
     }
 
-    fn ends(&self, id: &str, code: i32) -> Result<()> {
+    /// Waits until a container has ended with this code.
+    pub fn ends(&self, id: &str, code: i32) -> Result<()> {
         let deadline = Instant::now() + LIMIT;
         loop {
             let template = "{{.status.state}} {{.status.exitCode}}";
