@@ -29,6 +29,11 @@ pub struct EngineChoice {
     pub plugins: Vec<String>,
 }
 
+/// The status of a process that SIGKILL has ended.
+const KILLED: u32 = 128 + 9;
+/// The same of SIGTERM.
+const TERMINATED: u32 = 128 + 15;
+
 impl EngineChoice {
     /// Why the engine of the choice cannot be had, with what names it: the
     /// handler, the engine and, for a plugin, where it is configured.
@@ -43,15 +48,26 @@ impl EngineChoice {
         }
     }
 
-    /// Why a process in which the engine worked is gone, that ended by itself as `how` says: a
-    /// plugin may have crashed it.
-    pub fn lost(&self, how: &str) -> String {
+    /// What went wrong with something, `what`, with all that names it. A reason that begins with the
+    /// handler, as those of what is wrong with the engine itself do, names handler and engine.
+    pub fn naming(&self, what: &str, reason: &str) -> String {
+        let handler = format!("handler \"{}\"", self.handler);
+        match reason.starts_with(&handler) {
+            true => format!("{what}{reason}"),
+            false => format!("{handler}, engine {}: {what}{reason}", self.engine),
+        }
+    }
+
+    /// Why a process in which the engine worked ended unasked, with a status as of a shell: a
+    /// plugin may have crashed it, unless somebody killed it.
+    pub fn lost(&self, process: &str, status: u32) -> String {
+        let how = format!("{process} ended with status {status}");
         match &self.plugin {
-            None => how.to_owned(),
-            Some(plugin) => self.unusable(&format!(
+            Some(plugin) if ![KILLED, TERMINATED].contains(&status) => self.unusable(&format!(
                 "{} may have crashed: {how}; use another build of it",
                 plugin.display()
             )),
+            _ => how,
         }
     }
 

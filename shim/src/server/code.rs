@@ -226,21 +226,16 @@ impl CodeStore {
     }
 
     fn failed(&self, program: &Program<'_>, reason: &str) -> ServiceError {
-        let engine = &self.order.engine;
-        let handler = format!("handler \"{}\"", engine.handler);
-        // What is wrong with the engine itself names both.
-        let named = match reason.starts_with(&handler) {
-            true => String::new(),
-            false => format!("{handler}, engine {}: ", engine.engine),
-        };
-        let (kind, name) = (program.kind, program.name);
-        ServiceError::Setup(format!("{named}{kind} {name}: {reason}"))
+        let program = format!("{} {}: ", program.kind, program.name);
+        ServiceError::Setup(self.order.engine.naming(&program, reason))
     }
 }
 
 struct Compiler {
     child: Child,
     link: AsyncFd<Link>,
+    /// How it has ended, once it is reaped.
+    status: OnceLock<u32>,
 }
 
 impl Compiler {
@@ -279,7 +274,11 @@ impl Compiler {
             cgroup: cgroup.as_ref().map(AsFd::as_fd),
         }
         .spawn()?;
-        Ok(Compiler { child, link })
+        Ok(Compiler {
+            child,
+            link,
+            status: OnceLock::new(),
+        })
     }
 
     async fn run(
@@ -378,11 +377,28 @@ impl Compiler {
 
     /// Why the compiler has ended without a word.
     async fn lost(&self, store: &CodeStore, program: &Program<'_>) -> ServiceError {
-        let status = reap(&self.child)
-            .await
-            .map_or_else(|error| error.to_string(), |status| status.to_string());
-        let how = format!("the compiler ended with status {status}");
-        store.failed(program, &store.order.engine.lost(&how))
+        let engine = &store.order.engine;
+        let why = match self.reaped().await {
+            _ if program.cgroup.oom_kills() > 0 => format!(
+                "compiling needs more than {} bytes of memory; raise compile_memory in \
+                 [handlers.{}.limits]",
+                store.order.limits.compile_memory.0, engine.handler
+            ),
+            Ok(status) => engine.lost("the compiler", status),
+            Err(error) => format!("the compiler cannot be reaped: {error}"),
+        };
+        store.failed(program, &why)
+    }
+
+    /// Its status, once it is ended and reaped.
+    async fn reaped(&self) -> io::Result<u32> {
+        match self.status.get() {
+            Some(status) => Ok(*status),
+            None => {
+                let status = reap(&self.child).await?;
+                Ok(*self.status.get_or_init(|| status))
+            }
+        }
     }
 
     async fn hear(
@@ -393,14 +409,6 @@ impl Compiler {
         match receive::<FromCompiler>(&self.link).await {
             Ok(Some((FromCompiler::Failed { message }, _))) => Err(store.failed(program, &message)),
             Ok(Some(message)) => Ok(message),
-            Ok(None) if program.cgroup.oom_kills() > 0 => Err(store.failed(
-                program,
-                &format!(
-                    "compiling needs more than {} bytes of memory; raise compile_memory in \
-                     [handlers.{}.limits]",
-                    store.order.limits.compile_memory.0, store.order.engine.handler
-                ),
-            )),
             Ok(None) => Err(self.lost(store, program).await),
             Err(error) => Err(store.failed(program, &format!("the compiler: {error}"))),
         }
@@ -408,8 +416,7 @@ impl Compiler {
 
     /// Ends the compiler, and with it its lock, and removes its cgroup.
     async fn end(self, cgroup: &Cgroup, log: &TaskLog) {
-        drop(self.link);
-        if let Err(error) = reap(&self.child).await {
+        if let Err(error) = self.reaped().await {
             log.warn(&format!("the compiler cannot be reaped: {error}"));
         }
         super::container::remove_cgroup(cgroup, log).await;

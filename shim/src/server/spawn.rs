@@ -284,20 +284,13 @@ impl Maker {
     async fn lost(&self, plan: &Plan, newborn: &Newborn<'_>) -> ServiceError {
         let oom = newborn.cgroup.oom_kills() > 0;
         let engine = &self.order.engine;
-        let status = reap(newborn.child)
-            .await
-            .map_or_else(|error| error.to_string(), |s| s.to_string());
-        let named = |why: &str| {
-            let (handler, engine) = (&engine.handler, &engine.engine);
-            format!("handler \"{handler}\", engine {engine}: {}: {why}", plan.id)
+        let status = reap(newborn.child).await;
+        let why = match status {
+            _ if oom => "its memory limit is too low for the engine and the program".to_owned(),
+            Ok(status) => engine.lost("init, which was not ready yet,", status),
+            Err(error) => error.to_string(),
         };
-        let how = format!("init ended with status {status} before it was ready");
-        ServiceError::Setup(match (&engine.plugin, oom) {
-            (_, true) => named("its memory limit is too low for the engine and the program"),
-            (None, _) => named(&how),
-            // That names all but the container.
-            (Some(_), _) => engine.lost(&how),
-        })
+        ServiceError::Setup(engine.naming(&format!("{}: ", plan.id), &why))
     }
 }
 

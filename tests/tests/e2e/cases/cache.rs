@@ -144,7 +144,7 @@ fn after_a_killed_compiler_the_next_one_compiles(test: &Test<'_>) -> Result<()> 
     }
     let output = running.finish(LIMIT)?;
     ensure!(
-        output.code != 0 && output.stderr.contains("compiler ended unexpectedly"),
+        output.code != 0 && output.stderr.contains("the compiler ended with status 137"),
         "{output:?}"
     );
     let locks = format!("flock -n {CACHE}/lock/* true 2>&1");

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::pods::faults::handler;
 use super::pods::{Pod, crictl, pid_of};
-use super::{cases, docker};
+use super::{cases, docker, wait_until};
 use crate::command::LIMIT;
 use crate::mode::Mode;
 use crate::test::Test;
@@ -137,15 +137,18 @@ fn limits_of_containers_in_pods_hold_and_their_use_is_counted(test: &Test<'_>) -
             "--template",
             "{{.status.reason}}",
         ];
-        let reason = crictl(test, &[&["inspect"], &reason[..], &[&greedy]].concat())?;
-        ensure!(reason == "OOMKilled", "{reason}");
+        wait_until(|| {
+            let reason = crictl(test, &[&["inspect"], &reason[..], &[&greedy]].concat())?;
+            ensure!(reason == "OOMKilled", "{reason}");
+            Ok(())
+        })?;
         for (name, image) in [("guest", guests), ("linux", Mode::Runc.image())] {
             let busy = start(name, image, &["/spin.wasm"])?;
             is_limited(test, &busy).with_context(|| name.to_owned())?;
             crictl(test, &["rm", "--force", &busy])?;
         }
         let steady = start("steady", guests, &["/grow.wasm", "32", "1000"])?;
-        until(|| is_counted(test, &steady))
+        wait_until(|| is_counted(test, &steady))
     })?;
     no_scope_is_left(test)
 }
@@ -166,7 +169,7 @@ fn is_limited(test: &Test<'_>, container: &str) -> Result<()> {
     let limits = format!("cd {scope}; cat memory.max cpu.max pids.max");
     let limits = on_host(test, &limits)?;
     ensure!(limits == "67108864\n20000 100000\n7\n", "{limits}");
-    until(|| {
+    wait_until(|| {
         let count = on_host(
             test,
             &format!("sed -n 's/^nr_throttled //p' {scope}/cpu.stat"),
@@ -209,16 +212,4 @@ fn is_counted(test: &Test<'_>, container: &str) -> Result<()> {
     }
     ensure!(current > 32 << 20, "it has {current} bytes alone");
     Ok(())
-}
-
-/// Asks until the answer is right.
-fn until(ask: impl Fn() -> Result<()>) -> Result<()> {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        match ask() {
-            Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => {}
-            Ok(()) => return Ok(()),
-        }
-    }
 }

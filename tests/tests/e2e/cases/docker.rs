@@ -8,7 +8,7 @@ use super::cases;
 use crate::command::LIMIT;
 use crate::test::Test;
 
-/// How long `docker run` may take to end when its guest has.
+/// How long `docker run` of a guest that ends at once, or was told to end, may take.
 const SOON: Duration = Duration::from_secs(10);
 
 cases! {

@@ -261,11 +261,14 @@ fn a_killed_server_takes_executed_programs_along(test: &Test<'_>) -> Result<()> 
 fn any_function_of_a_module_can_be_executed(test: &Test<'_>) -> Result<()> {
     sleeping(test)?;
     let output = execute(test, &[], &["/tiny.wasm#other"])?.expect(0)?;
-    // It says it on stderr.
-    ensure!(output.stdout.is_empty(), "{output:?}");
-    let output = execute(test, &[], &["/tiny.wasm#mutiny"])?;
     ensure!(
-        output.code != 0 && output.stderr.contains("mutiny"),
+        output.stdout.is_empty() && output.stderr == "tiny\n",
+        "{output:?}"
+    );
+    let output = execute(test, &[], &["/tiny.wasm#mutiny"])?;
+    let reason = "no exported function \"mutiny\"";
+    ensure!(
+        output.code != 0 && output.stderr.contains(reason),
         "{output:?}"
     );
     test.remove()

@@ -34,12 +34,16 @@ impl Moments {
     }
 }
 
-/// What the moments come from: `TRIREME_SEED`, or in `make soak` another with each run.
-pub fn seed() -> Result<u64> {
+/// What the moments come from: `TRIREME_SEED`; or in `make soak` another with each run, and else one
+/// for each host and mode.
+pub fn seed(test: &Test<'_>) -> Result<u64> {
     match std::env::var("TRIREME_SEED") {
         Ok(seed) => seed.parse().context("TRIREME_SEED"),
         Err(_) if soak() => Ok(std::process::id().into()),
-        Err(_) => Ok(1),
+        Err(_) => {
+            let name = format!("{} {}", test.host.instance.kind.name, test.mode.name());
+            Ok(name.bytes().map(u64::from).sum())
+        }
     }
 }
 
@@ -47,7 +51,7 @@ pub fn seed() -> Result<u64> {
 /// `ctr` has to come to an end that is no success. The harness looks for what
 /// is left behind.
 fn random_kills_leave_nothing(test: &Test<'_>) -> Result<()> {
-    let seed = seed()?;
+    let seed = seed(test)?;
     let mut moments = Moments(seed);
     let rounds = if soak() { ROUNDS.1 } else { ROUNDS.0 };
     for round in 0..rounds {
@@ -57,7 +61,8 @@ fn random_kills_leave_nothing(test: &Test<'_>) -> Result<()> {
             "[t]rireme-shim server",
         ][moments.next(3) as usize];
         let pause = moments.next(WINDOW);
-        let cold = moments.next(4) == 0;
+        // Without, there is no compiler to kill.
+        let cold = moments.next(4) == 0 || victim.ends_with("compile");
         one_round(test, round, victim, pause, cold).with_context(|| {
             format!("round {round} of seed {seed}: {victim} after {pause} ms, cold: {cold}")
         })?;

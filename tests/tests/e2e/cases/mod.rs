@@ -33,8 +33,11 @@ mod wasmedge;
 mod wasmedge_native;
 mod zygote;
 
-use anyhow::Result;
+use std::time::Instant;
 
+use anyhow::{Context, Result};
+
+use crate::command::LIMIT;
 use crate::test::Test;
 
 /// One behaviour.
@@ -129,6 +132,20 @@ use needs;
 /// moments of chance with each run.
 pub fn soak() -> bool {
     std::env::var_os("TRIREME_SOAK").is_some()
+}
+
+/// Asks until the answer is right.
+pub fn wait_until<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        match ask() {
+            Err(error) if Instant::now() > deadline => {
+                return Err(error).context(format!("not so after {LIMIT:?}"));
+            }
+            Err(_) => {}
+            answer => return answer,
+        }
+    }
 }
 
 pub fn all() -> impl Iterator<Item = Case> {

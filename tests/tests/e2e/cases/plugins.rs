@@ -135,7 +135,7 @@ const WAYS: [(&str, &str); 5] = [
     ("crash compile", "the compiler ended with status 139"),
     (
         "crash load",
-        "init ended with status 139 before it was ready",
+        "init, which was not ready yet, ended with status 139",
     ),
     ("hang compile", "raise compile_timeout"),
 ];

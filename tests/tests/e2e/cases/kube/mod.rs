@@ -10,13 +10,13 @@ mod stats;
 mod streams;
 mod workloads;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::Case;
 use super::pods::pid_of;
+use super::{Case, wait_until};
 use crate::command::{LIMIT, Running};
 use crate::mode::{Mode, Server};
 use crate::test::Test;
@@ -182,19 +182,5 @@ fn class_of(mode: Mode) -> Option<&'static str> {
         (Mode::Runc, _) => None,
         (_, Server::PerPod) => Some("wasm"),
         (_, Server::PerNode) => Some("wasm-node"),
-    }
-}
-
-/// Asks until the answer is right.
-fn wait_until<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match ask() {
-            Err(error) if Instant::now() > deadline => {
-                return Err(error).context(format!("not so after {PATIENCE:?}"));
-            }
-            Err(_) => {}
-            answer => return answer,
-        }
     }
 }

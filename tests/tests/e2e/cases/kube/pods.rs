@@ -214,6 +214,11 @@ fn a_pod_without_a_pause_container_is_like_any_other(test: &Test<'_>) -> Result<
         cluster.wait("pod/ship", "condition=Ready")?;
         works(cluster, "ship")?;
         has_been_started_once(cluster, "ship")?;
+        let uid = cluster.get("pod/ship", "{.metadata.uid}")?;
+        let script =
+            "cat $(find /sys/fs/cgroup -path \"*pod$0*\" -name cgroup.procs) | sort -u | wc -l";
+        let count = test.exec(&["sh", "-ec", script, &uid])?.expect(0)?;
+        ensure!(count.stdout.trim() == "2", "processes: {count:?}");
         cluster.kubectl(&["delete", "pod", "ship"]).map(drop)
     })
 }

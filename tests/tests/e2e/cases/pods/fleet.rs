@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use super::sandboxes::server_of;
 use super::{CRICTL, crictl};
 use crate::command::{LIMIT, Output, Running};
 use crate::mode::Mode;
@@ -269,13 +270,7 @@ impl<'a> Fleet<'a> {
 
     /// The process that answers for a container or a pause container: its parent.
     pub fn server(&self, pid: u64) -> Result<u64> {
-        let script =
-            "while read key value; do [ $key != PPid: ] || echo $value; done < /proc/$0/status";
-        let parent = self
-            .test
-            .exec(&["bash", "-euc", script, &pid.to_string()])?
-            .expect(0)?;
-        let parent = parent.stdout.trim();
+        let parent = server_of(self.test, &pid.to_string())?;
         parent
             .parse()
             .with_context(|| format!("`{parent}` of {pid}"))
