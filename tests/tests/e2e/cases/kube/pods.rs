@@ -17,7 +17,7 @@ cases! {
     as_with_runc: [
         a_sidecar_of_linux_shares_network_and_files,
         containers_of_init_run_before_and_sidecars_beside,
-        a_sidecar_serves_before_and_beside_and_is_started_again,
+        a_guest_serves_as_a_sidecar_and_is_started_again,
         processes_are_seen_where_a_pod_shares_them,
         a_hook_runs_before_the_end,
         a_script_of_a_shell_runs_before_the_end,
@@ -97,7 +97,7 @@ fn containers_of_init_run_before_and_sidecars_beside(test: &Test<'_>) -> Result<
 
 /// The sidecar is a guest. What it serves is asked by a container that comes after it, and does not
 /// come before it serves.
-fn a_sidecar_serves_before_and_beside_and_is_started_again(test: &Test<'_>) -> Result<()> {
+fn a_guest_serves_as_a_sidecar_and_is_started_again(test: &Test<'_>) -> Result<()> {
     Cluster::with(test, |cluster| {
         let mut beside = cluster.guest("beside", &["/talk.wasm", "serve", "8080"]);
         beside["restartPolicy"] = json!("Always");
