@@ -1,5 +1,5 @@
-//! Trireme under real containerds: every case on every host, with a server per pod and with one
-//! per node, and where a Linux program must behave the same, also with runc and the same guest
+//! Trireme under real containerds: every case on every host, with a server per pod or with one
+//! per node, in turns, and where a Linux program must behave the same, also with runc and the same guest
 //! built for Linux. The last says that it is the case that is right. What depends on the engine is
 //! tried on every engine, too. What depends on cgroups is then tried on a machine with cgroup v2 and
 //! systemd.
@@ -53,13 +53,7 @@ fn trials(hosts: &Arc<Hosts>, emulated: bool) -> Vec<Trial> {
         let modes = Mode::on(kind, index).into_iter();
         modes
             .enumerate()
-            .flat_map(move |(turn, mode)| {
-                let cases = cases_in(mode, turn == 0);
-                let is_turn = turn == index % Server::BOTH.len();
-                cases
-                    .filter(move |case| soak() || is_turn || !is_for_one_server(mode, case))
-                    .map(move |case| (mode, case))
-            })
+            .flat_map(|(turn, mode)| cases_in(mode, turn == 0).map(move |case| (mode, case)))
             .filter(move |(mode, case)| !emulated || is_on_cgroup2(*mode, case))
     };
     let mut rest: Vec<_> = (0..hosts.count())
@@ -111,17 +105,6 @@ const FOR_LINUX_TOO: &[&str] = &[
     "many_in_a_row_end_with_their_own_codes",
     "two_containers_of_a_pod_share_a_server",
 ];
-
-/// Whether a case is tried with one of wasmtime's servers on each host, in turns: what takes long.
-/// `make soak` has both.
-fn is_for_one_server(mode: Mode, case: &Case) -> bool {
-    const LONG: &[&str] = &[
-        "a_plugin_that_crashes_or_hangs_is_told_of",
-        "pods_under_random_kills_end_as_they_should",
-        "random_kills_leave_nothing",
-    ];
-    matches!(mode, Mode::Wasm(Engine::Wasmtime, _)) && LONG.contains(&case.name)
-}
 
 /// What any engine behaves like wasmtime in, beside what Linux programs do; only in `make soak`.
 const FOR_ENGINES_TOO: &[&str] = &[

@@ -37,11 +37,15 @@ impl Server {
     }
 }
 
+/// The kinds of hosts on which Linux programs are tried with Trireme in a run that is not
+/// `make soak`.
+const LINUX: [&str; 2] = ["containerd-2.3", "trixie"];
+
 impl Mode {
-    /// The modes of one host of the run, which `position` tells from the others: both servers for
-    /// wasmtime; for every other engine, and for Linux programs, one of them, in turns, which
-    /// together are both. `make soak` has all. In a cluster it is wasmtime alone, since what is
-    /// tried there are pods.
+    /// The modes of one host of the run, which `position` tells from the others: each engine with one
+    /// of the servers, in turns, which together are both; and Linux programs on two of the hosts.
+    /// `make soak` has all. In a cluster it is wasmtime with both, since what is tried there are
+    /// pods.
     pub fn on(kind: &str, position: usize) -> Vec<Self> {
         if kind == "cgroup2" {
             let servers = Server::BOTH.map(|server| Self::Wasm(Engine::Wasmtime, server));
@@ -57,15 +61,20 @@ impl Mode {
         let mut modes = Vec::new();
         for (number, engine) in Engine::ALL.iter().enumerate() {
             if engine.is_on(kind) && (!is_for_one || *engine == Engine::WasmEdge) {
-                let all = soak() || *engine == Engine::Wasmtime;
+                // Of two hosts with one thing in common, as Docker, each has another server.
+                let of_host = match engine {
+                    Engine::Wasmtime => position.div_ceil(2),
+                    _ => number + position,
+                };
                 let servers = Server::BOTH.into_iter().enumerate();
-                let chosen = servers.filter(|(turn, _)| all || (number + position) % 2 == *turn);
+                let chosen = servers.filter(|(turn, _)| soak() || of_host % 2 == *turn);
                 modes.extend(chosen.map(|(_, server)| Self::Wasm(*engine, server)));
             }
         }
         if !is_for_one {
             let servers = Server::BOTH.into_iter().enumerate();
-            let chosen = servers.filter(|(turn, _)| soak() || position % 2 == *turn);
+            let is_there = |turn| LINUX.contains(&kind) && position % 2 == turn;
+            let chosen = servers.filter(|(turn, _)| soak() || is_there(*turn));
             modes.extend(chosen.map(|(_, server)| Self::Linux(server)));
             modes.push(Self::Runc);
         }
