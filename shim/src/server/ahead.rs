@@ -260,11 +260,11 @@ impl Maker {
         let namespaces = spec.linux().as_ref()?.namespaces().as_deref();
         let namespaces = Namespaces::from_spec(namespaces.unwrap_or_default()).ok()?;
         let joins_pids = |(kind, _)| kind == NamespaceKind::Pid;
-        // One that others are in already is theirs, and refused by Create.
         let cgroup = self.cgroup(&spec, id).ok()?;
         if namespaces.joined().any(joins_pids)
             || self.is_furnished(&spec, id)
             || cgroup.is_systemds()
+            // It is others' already, and Create refuses it.
             || !cgroup.pids().is_ok_and(|pids| pids.is_empty())
         {
             return None;

@@ -1,14 +1,11 @@
 //! What is of cgroup v2 and of systemd.
 
-use std::time::Instant;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::pods::faults::handler;
 use super::pods::{Pod, crictl, pid_of};
 use super::{cases, docker, wait_until};
-use crate::command::LIMIT;
 use crate::mode::Mode;
 use crate::test::Test;
 
@@ -106,14 +103,11 @@ fn docker_with_systemds_driver_leaves_no_scope(test: &Test<'_>) -> Result<()> {
 }
 
 fn no_scope_is_left(test: &Test<'_>) -> Result<()> {
-    let deadline = Instant::now() + LIMIT;
-    loop {
+    wait_until(|| {
         let left = scopes(test)?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "{left}");
-    }
+        ensure!(left.is_empty(), "{left}");
+        Ok(())
+    })
 }
 
 /// As the kubelet asks for with systemd's driver, in the network of the node, since this host has no

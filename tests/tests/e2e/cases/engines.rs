@@ -4,9 +4,9 @@ use anyhow::{Result, ensure};
 use trireme_tests::engines::Engine;
 use trireme_tests::engines::page::{self, REPORTS, Report};
 
-use super::cases;
+use super::{cases, plugins};
 use crate::command::{LIMIT, Output};
-use crate::mode::{CONFIG, MISSING, Mode, PLUGINS, UNSET, handler};
+use crate::mode::{MISSING, Mode, UNSET, handler};
 use crate::test::Test;
 
 cases! {
@@ -192,24 +192,11 @@ fn an_engine_as_a_plugin_does_the_same(test: &Test<'_>) -> Result<()> {
         let runtime = Mode::Wasm(engine, test.mode.server()).runtime();
         let linked_in = all_guests(test, engine, runtime)?;
         let file = format!("libtrireme_{name}.so");
-        test.install_plugin(&file, PLUGINS)?;
-        let (handler, server) = (handler(runtime), test.mode.server().name());
-        let config = format!(
-            "engines.{name}.plugin = \"{PLUGINS}/{file}\"\n\
-             handlers.{handler} = {{ engine = \"{name}\", server = \"{server}\" }}\n\
-             {CONFIG}"
-        );
-        let from_plugin = test.with_config(&config, || {
-            let listed = test.exec(&["trireme", "engines"])?.expect(0)?;
-            let is_used = listed
-                .stdout
-                .lines()
-                .any(|line| line.starts_with(name) && line.ends_with(&file));
-            ensure!(is_used, "{listed:?}");
-            all_guests(test, engine, runtime)
+        test.install_plugin(&file, plugins::ADDED)?;
+        let from_plugin = plugins::with_plugin(test, (name, &file), ("added", ""), || {
+            plugins::is_listed(test, name, &file)?;
+            all_guests(test, engine, plugins::RUNTIME)
         })?;
-        test.exec(&["rm", &format!("{PLUGINS}/{file}")])?
-            .expect(0)?;
         for (one, other) in linked_in.iter().zip(&from_plugin) {
             let seen =
                 |output: &Output| (output.code, output.stdout.clone(), output.stderr.clone());

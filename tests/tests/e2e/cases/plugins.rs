@@ -22,10 +22,11 @@ cases! {
 }
 
 const PLUGIN: &str = "/opt/trireme/added/libtrireme_wasmi.so";
-const RUNTIME: &str = "io.containerd.added.v1";
+/// The runtime of the handler `added`.
+pub(super) const RUNTIME: &str = "io.containerd.added.v1";
 
 /// Where plugins are added.
-const ADDED: &str = "/opt/trireme/added";
+pub(super) const ADDED: &str = "/opt/trireme/added";
 
 /// Has `act` on an installation to which an engine was added: its plugin in [`ADDED`], two lines in
 /// the configuration, whose handler may have more members, and the name under which containerd starts
@@ -42,7 +43,7 @@ pub(super) fn with_added<T>(
 }
 
 /// The same for a plugin that is in [`ADDED`]. Both are removed thereafter.
-fn with_plugin<T>(
+pub(super) fn with_plugin<T>(
     test: &Test<'_>,
     (name, file): (&str, &str),
     (handler, more): (&str, &str),
@@ -91,13 +92,7 @@ fn wasmi_is_added_by_two_lines_and_no_build(test: &Test<'_>) -> Result<()> {
         let output = run(&["/trap.wasm"])?;
         ensure!(output.code == 134, "{output:?}");
         names(&output, &["wasmi", "/trap.wasm", "unreachable"])?;
-        let engines = test.exec(&["trireme", "engines"])?.expect(0)?;
-        let listed = engines
-            .stdout
-            .lines()
-            .any(|line| line.starts_with("wasmi ") && line.ends_with(PLUGIN));
-        ensure!(listed, "{engines:?}");
-        Ok(())
+        is_listed(test, "wasmi", PLUGIN)
     })?;
     test.ctr(&["task", "kill", "--signal", "SIGKILL", "before"])?;
     running.finish(LIMIT)?.expect(137)?;
@@ -125,6 +120,15 @@ fn a_plugin_that_cannot_be_used_is_refused_with_the_remedy(test: &Test<'_>) -> R
         }
         Ok(())
     })
+}
+
+/// That `trireme engines` tells an engine with the file of its plugin.
+pub(super) fn is_listed(test: &Test<'_>, name: &str, file: &str) -> Result<()> {
+    let engines = test.exec(&["trireme", "engines"])?.expect(0)?;
+    let start = format!("{name} ");
+    let is_it = |line: &str| line.starts_with(&start) && line.ends_with(file);
+    ensure!(engines.stdout.lines().any(is_it), "{engines:?}");
+    Ok(())
 }
 
 /// Where it does, and what the client is told beside the handler, the plugin and where that is

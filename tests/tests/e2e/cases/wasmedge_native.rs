@@ -42,27 +42,25 @@ fn wasmedge_runs_native_code_from_the_cache(test: &Test<'_>) -> Result<()> {
         ensure!(size.parse::<u64>()? > 10_000, "{made}");
         let output = run(&["/exit.wasm", "7"])?;
         ensure!(output.code == 7, "{output:?}");
-        let output = run(&["/trap.wasm"])?;
-        let said = "trireme: wasmedge: /trap.wasm: trap: unreachable";
-        ensure!(
-            output.code == 134 && output.stderr.contains(said),
-            "{output:?}"
-        );
-        Ok(())
+        traps(test, "/trap.wasm", "unreachable")
     })?;
     test.next_container_runs()
+}
+
+fn traps(test: &Test<'_>, guest: &str, reason: &str) -> Result<()> {
+    let output = test.run_of(RUNTIME, test.mode.image(), &[guest])?;
+    let said = format!("trireme: wasmedge: {guest}: trap: {reason}");
+    ensure!(
+        output.code == 134 && output.stderr.contains(&said),
+        "{output:?}"
+    );
+    Ok(())
 }
 
 /// Without a limit of memory: native code fills the stack of its process, whose end is a fault.
 fn a_full_stack_of_native_code_is_told(test: &Test<'_>) -> Result<()> {
     with_added(test, Engine::WasmEdge, (HANDLER, SETTINGS), || {
-        let output = test.run_of(RUNTIME, test.mode.image(), &["/stack.wasm"])?;
-        let said = "trireme: wasmedge: /stack.wasm: trap: the stack is full";
-        ensure!(
-            output.code == 134 && output.stderr.contains(said),
-            "{output:?}"
-        );
-        Ok(())
+        traps(test, "/stack.wasm", "the stack is full")
     })?;
     test.next_container_runs()
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use super::super::wait_until;
 use super::sandboxes::server_of;
 use super::{CRICTL, crictl};
 use crate::command::{LIMIT, Output, Running};
@@ -246,17 +247,10 @@ impl<'a> Fleet<'a> {
 
     /// Looks until all is as it has to be.
     pub fn look_until(&self, is_so: impl Fn(&All) -> Result<()>) -> Result<All> {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let all = self.look();
-            match all.and_then(|all| is_so(&all).map(|()| all)) {
-                Err(error) if Instant::now() > deadline => {
-                    return Err(error).context(format!("not so after {LIMIT:?}"));
-                }
-                Err(_) => {}
-                all => return all,
-            }
-        }
+        wait_until(|| {
+            let all = self.look()?;
+            is_so(&all).map(|()| all)
+        })
     }
 
     /// The ids of the pods that are ready.

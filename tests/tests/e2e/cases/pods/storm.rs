@@ -3,7 +3,7 @@
 //! left.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use trireme_tests::host::containerd;
@@ -12,7 +12,7 @@ use super::super::kills::{Moments, next_servers_sweep, seed};
 use super::super::{cases, soak};
 use super::faults::{handlers, of, servers};
 use super::fleet::{AT_A_TIME, All, Fleet, Made, Plan, Seen, Wanted, made};
-use crate::command::{LIMIT, Output, Running};
+use crate::command::{Output, Running};
 use crate::mode::Server;
 use crate::test::Test;
 
@@ -288,15 +288,7 @@ impl<'a> Wave<'a> {
 
     /// Waits until every guest that was to end by itself has, and whoever runs really does.
     fn look_until_ended(&self, all: &[(Made, Output)]) -> Result<All> {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let now = self.fleet.look();
-            match now.and_then(|now| self.have_ended(all, &now).map(|()| now)) {
-                Err(error) if Instant::now() > deadline => return Err(error),
-                Err(_) => {}
-                now => return now,
-            }
-        }
+        self.fleet.look_until(|now| self.have_ended(all, now))
     }
 
     fn have_ended(&self, all: &[(Made, Output)], now: &All) -> Result<()> {
