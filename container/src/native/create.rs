@@ -22,7 +22,7 @@ use crate::init::harden;
 use crate::init::mounting::mount_root;
 use crate::link::{Link, ToInit};
 use crate::process::{LINK_FD, PLAN_FD};
-use crate::{Doing, SysError};
+use crate::{Doing, SysError, stdio};
 
 /// The socket over which a terminal's master comes, in the container's folder.
 const TERMINAL: &str = "terminal";
@@ -61,6 +61,9 @@ pub fn main() -> io::Result<()> {
             pid,
             terminal,
         }) => {
+            // Whoever reads the output is told of its end by the last of those that can write, and
+            // this process may be there when the container's is gone.
+            let_go_of_streams()?;
             let ready = FromHelper::Ready { pid };
             link.send(&ready, terminal.as_ref().map(AsFd::as_fd))?;
             drop(terminal);
@@ -79,6 +82,13 @@ pub fn main() -> io::Result<()> {
             link.send(&FromHelper::Failed { message }, None)
         }
     }
+}
+
+fn let_go_of_streams() -> io::Result<()> {
+    let null = stdio::null()?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok(rustix::stdio::dup2_stderr(&null)?)
 }
 
 struct Made {

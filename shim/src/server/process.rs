@@ -214,6 +214,8 @@ impl Process {
             if let Some(terminal) = &body.terminal {
                 terminal.drain().await;
             }
+            // A helper that waits to let it run waits for nothing.
+            lock(&body.link).take();
             streams = std::mem::take(&mut *lock(&body.outputs));
             are_read(&streams).await;
             streams.extend(lock(&body.hold).take());

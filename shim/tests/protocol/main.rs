@@ -1,6 +1,6 @@
 //! The server without containerd and without engines: transcripts of real containerds are
-//! replayed to it, every method is called in every state, hooks run, processes are executed, and
-//! containers are announced.
+//! replayed to it, every method is called in every state, hooks run, processes are executed,
+//! containers are announced, and a Linux program waits.
 //!
 //! The server is the real program. Its executor is this very program under another name
 //! ([`executor`]), so that guests do as they are told and nothing has to be compiled. Namespaces
@@ -10,6 +10,7 @@ mod ahead;
 mod calls;
 mod execs;
 mod executor;
+mod linux;
 mod replay;
 mod runs;
 mod server;
@@ -34,5 +35,6 @@ fn main() -> ExitCode {
     trials.extend(calls::trials());
     trials.extend(ahead::trials());
     trials.extend(execs::trials());
+    trials.extend(linux::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

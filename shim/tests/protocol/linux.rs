@@ -1,0 +1,58 @@
+//! Linux programs.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::sync::mpsc;
+
+use anyhow::{Context, Result};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::calls::{Case, Fixture, ID, LIMIT, trials_of};
+use crate::executor::LINUX;
+use crate::server::fifo;
+
+/// One trial for each behaviour.
+pub fn trials() -> Vec<Trial> {
+    let cases: [(&str, Case); 1] = [(
+        "readers_are_told_of_the_end_of_what_was_never_started",
+        readers_are_told_of_the_end_of_what_was_never_started,
+    )];
+    trials_of("linux", cases)
+}
+
+/// A bundle with a program that would stay.
+fn sleeper() -> Result<Fixture> {
+    let fixture = Fixture::new(LINUX, |_| json!({}))?;
+    let root = fixture.bundle.join("rootfs");
+    fs::copy("/bin/busybox", root.join(&LINUX[1..])).context("busybox-static is needed")?;
+    let file = fixture.bundle.join("config.json");
+    let mut spec: Value = serde_json::from_slice(&fs::read(&file)?)?;
+    spec["process"]["args"] = json!([LINUX, "sleep", "1000"]);
+    spec["mounts"] = json!([
+        { "destination": "/proc", "type": "proc", "source": "proc" },
+        { "destination": "/dev", "type": "tmpfs", "source": "tmpfs" },
+    ]);
+    fs::write(file, spec.to_string())?;
+    Ok(fixture)
+}
+
+/// containerd reads its output to the end before it deletes it: when Start fails, or when it comes
+/// back and finds it.
+fn readers_are_told_of_the_end_of_what_was_never_started() -> Result<()> {
+    let mut fixture = sleeper()?;
+    let output = fixture.server.fifos().join("output");
+    fifo(&output)?;
+    let request = json!({ "id": ID, "bundle": fixture.bundle, "stdout": output });
+    fixture.client.call("Create", &request)?.expect()?;
+    let mut reader = File::open(&output)?;
+    let (told, end) = mpsc::channel();
+    std::thread::spawn(move || told.send(reader.read_to_end(&mut Vec::new())));
+    let kill = json!({ "id": ID, "signal": 9 });
+    fixture.client.call("Kill", &kill)?.expect()?;
+    fixture.call("Wait")?;
+    end.recv_timeout(LIMIT)
+        .context("whoever reads its output waits for ever")??;
+    fixture.call("Delete")?;
+    fixture.expect_gone()
+}
