@@ -22,6 +22,8 @@ use crate::wire::api;
 
 /// containerd gives `delete` five seconds.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// What is left of that for the work where others have had the lock for long.
+const LEAST: Duration = Duration::from_secs(1);
 /// The pause before another look at a server that does not answer.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -44,7 +46,10 @@ pub fn main(bundle: &Path) -> Result<()> {
             return lost();
         };
         match folder::alive(server)? {
-            Alive::Free(_alive) => return clean(server, &state, bundle, deadline),
+            Alive::Free(_alive) => {
+                let deadline = deadline.max(Instant::now() + LEAST);
+                return clean(server, &state, bundle, deadline);
+            }
             // A server that came after the task's own has removed what that one left.
             Alive::Held if !state.exists() => return lost(),
             Alive::Held => {}
@@ -84,7 +89,7 @@ fn remove_server(server: &Path, bundle: &Path) -> Result<()> {
         let _ = std::fs::remove_file(socket);
     }
     newcomers::unmark(server);
-    std::fs::remove_dir_all(server).with_context(|| format!("cannot remove {}", server.display()))
+    folder::remove(server).with_context(|| format!("cannot remove {}", server.display()))
 }
 
 /// containerd runs no `delete` for the members of a pod that it reached by the

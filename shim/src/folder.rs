@@ -20,6 +20,9 @@ pub const ALIVE: &str = ".alive";
 /// A file for each task that `start` has announced, with the path of its bundle.
 pub const STARTING: &str = ".starting";
 
+/// The extension of a folder that is being removed.
+pub const GONE: &str = "gone";
+
 /// Whether a folder has a server.
 #[derive(Debug)]
 pub enum Alive {
@@ -98,6 +101,18 @@ pub fn alive(dir: &Path) -> io::Result<Alive> {
     }
 }
 
+/// Removes a folder that the caller has locked. For everybody else it is gone at once: who comes
+/// meanwhile makes another.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn remove(dir: &Path) -> io::Result<()> {
+    let gone = dir.with_extension(format!("{}.{GONE}", std::process::id()));
+    fs::rename(dir, &gone)?;
+    fs::remove_dir_all(gone)
+}
+
 fn is_still(lock: &File, dir: &Path) -> bool {
     let held = lock.metadata().map(|metadata| metadata.ino());
     let there = fs::metadata(dir.join(LOCK)).map(|metadata| metadata.ino());
@@ -141,9 +156,10 @@ mod tests {
         let held = lock_or_make(&server).unwrap();
         let path = server.clone();
         let waiting = std::thread::spawn(move || lock_or_make(&path).unwrap());
-        fs::remove_dir_all(&server).unwrap();
+        remove(&server).unwrap();
         drop(held);
         let lock = waiting.join().unwrap();
         assert!(is_still(&lock, &server));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

@@ -7,13 +7,17 @@
 //! by a file beside its folder, its first task removes the mark once it is made,
 //! and the next server to come up removes what marks of long ago stand for, if
 //! it is dead.
+//!
+//! The same holds for a server whose pod has lost its own task while others go
+//! on: for those containerd, which knows them by the pod's server, runs no
+//! `delete`.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::folder::{self, Alive};
+use crate::folder::{self, Alive, GONE};
 
 /// How long containerd may take from a `start` to its first call.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,13 +42,16 @@ pub fn unmark(dir: &Path) {
 
 /// Removes folder and socket of each server below `run` that was marked more
 /// than `patience` ago and lives no more, after `clear` has removed what is made
-/// of tasks. What cannot be removed is left to the next.
+/// of tasks; and folders that whoever removed them was killed at. What cannot be
+/// removed is left to the next.
 pub fn sweep(run: &Path, patience: Duration, clear: impl Fn(&Path) -> io::Result<()>) {
     for file in fs::read_dir(run).into_iter().flatten().flatten() {
-        let mark = file.path();
-        let is_mark = mark.extension().is_some_and(|it| it == EXTENSION);
-        if is_mark && is_older(&file, patience) {
-            let _ = remove_dead(&mark, &clear);
+        let path = file.path();
+        let is = |extension: &str| path.extension().is_some_and(|it| it == extension);
+        if is(EXTENSION) && is_older(&file, patience) {
+            let _ = remove_dead(&path, &clear);
+        } else if is(GONE) && is_older(&file, patience) {
+            let _ = fs::remove_dir_all(&path);
         }
     }
 }
@@ -70,7 +77,7 @@ fn remove_dead(mark: &Path, clear: impl Fn(&Path) -> io::Result<()>) -> io::Resu
         clear(&dir)?;
         let socket = PathBuf::from(std::ffi::OsString::from_vec(fs::read(mark)?));
         let _ = fs::remove_file(socket);
-        fs::remove_dir_all(&dir)?;
+        folder::remove(&dir)?;
     }
     fs::remove_file(mark)
 }
@@ -116,8 +123,9 @@ mod tests {
         let (served, _) = run.server("served");
         unmark(&served);
         fs::write(run.0.path().join("gone.new"), "/nonexistent").unwrap();
+        fs::create_dir(run.0.path().join("half.1.gone")).unwrap();
         sweep(run.0.path(), Duration::from_secs(3600), |_| Ok(()));
-        assert_eq!(run.names().len(), 9, "too young: {:?}", run.names());
+        assert_eq!(run.names().len(), 10, "too young: {:?}", run.names());
         let refuse = |_: &Path| Err(io::Error::from(io::ErrorKind::TimedOut));
         sweep(run.0.path(), Duration::ZERO, refuse);
         assert_eq!(run.names().len(), 8, "its task is left: {:?}", run.names());

@@ -62,7 +62,7 @@ fn try_leave(order: &Order) -> bool {
     }
     let _ = fs::remove_file(&order.socket);
     newcomers::unmark(&order.dir);
-    let _ = fs::remove_dir_all(&order.dir);
+    let _ = folder::remove(&order.dir);
     true
 }
 

@@ -273,6 +273,12 @@ impl Service {
             }
         }
         self.changed.notify_one();
+        let order = self.order();
+        let is_pods_own = order.mode == ServerMode::PerPod && container.group == container.id;
+        if is_pods_own && !self.members(&container.id).is_empty() {
+            // Nobody would clean up after those if this server died now.
+            let _ = newcomers::mark(&order.dir, &order.socket);
+        }
         let (id, pid) = (container.id.clone(), container.pid());
         self.events.send(&Event::Delete { id, pid, exit });
         Ok(deleted(pid, exit))

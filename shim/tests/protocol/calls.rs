@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
+use trireme_container::state;
 use trireme_shim::install::SERVER;
+use trireme_shim::newcomers;
 use trireme_tests::protocol::client::{Answer, Client};
 use trireme_tests::protocol::methods::TASK_V2;
 
@@ -23,7 +25,7 @@ pub type Case = fn() -> Result<()>;
 
 /// One trial for each behaviour.
 pub fn trials() -> Vec<Trial> {
-    let cases: [(&str, Case); 7] = [
+    let cases: [(&str, Case); 8] = [
         ("hooks_run_in_their_order", hooks_run_in_their_order),
         (
             "a_hook_that_fails_fails_create",
@@ -45,6 +47,10 @@ pub fn trials() -> Vec<Trial> {
         (
             "delete_ends_a_create_that_nobody_waits_for",
             delete_ends_a_create_that_nobody_waits_for,
+        ),
+        (
+            "a_server_is_marked_when_its_pod_goes_on_without_its_own_task",
+            a_server_is_marked_when_its_pod_goes_on_without_its_own_task,
         ),
     ];
     trials_of("calls", cases)
@@ -115,7 +121,7 @@ impl Fixture {
 
     /// That nothing of the container is left but its bundle.
     pub fn expect_gone(&self) -> Result<()> {
-        let left = trireme_container::state::all(&self.server.folder())?;
+        let left = state::all(&self.server.folder())?;
         ensure!(left.is_empty(), "{left:?}");
         let cgroups = self.server.cgroups(ID);
         ensure!(cgroups.is_empty(), "{cgroups:?}");
@@ -279,7 +285,7 @@ fn delete_ends_a_create_that_nobody_waits_for() -> Result<()> {
     let mut fixture = Fixture::new(NEVER, |_| json!({}))?;
     let create = fixture.client.send("Create", &fixture.request())?;
     let deadline = Instant::now() + LIMIT;
-    while trireme_container::state::all(&fixture.server.folder())?.is_empty() {
+    while state::all(&fixture.server.folder())?.is_empty() {
         ensure!(Instant::now() < deadline, "Create has not begun");
     }
     let message = refusal(fixture.client.call("Delete", &json!({ "id": ID }))?)?;
@@ -291,5 +297,41 @@ fn delete_ends_a_create_that_nobody_waits_for() -> Result<()> {
         .context("Create goes on")?;
     let message = refusal(answer)?;
     ensure!(message.contains("deleted while it was made"), "{message}");
+    Ok(())
+}
+
+/// containerd runs no `delete` for what is left of such a pod.
+fn a_server_is_marked_when_its_pod_goes_on_without_its_own_task() -> Result<()> {
+    const MEMBER: &str = "two";
+    let mut fixture = Fixture::new("/sleep.wasm", |_| json!({}))?;
+    let spec = fs::read_to_string(fixture.bundle.join("config.json"))?;
+    let mut spec: Value = serde_json::from_str(&spec)?;
+    spec["annotations"]["io.kubernetes.cri.sandbox-id"] = json!(ID);
+    let bundle = fixture.server.bundle(MEMBER, spec)?;
+    fixture.create()?.expect()?;
+    let member = json!({ "id": MEMBER, "bundle": bundle });
+    fixture.client.call("Create", &member)?.expect()?;
+    let mark = fixture.server.folder().with_extension("new");
+    ensure!(!mark.exists(), "it has its task");
+    fixture.call("Delete")?;
+    ensure!(mark.exists(), "nobody would clean up after {MEMBER}");
+    fixture.server.kill()?;
+    let run = fixture.server.folder();
+    let run = run.parent().context("a folder of servers")?;
+    newcomers::sweep(run, Duration::ZERO, |server| {
+        let deadline = Instant::now() + LIMIT;
+        for left in state::all(server).map_err(std::io::Error::other)? {
+            state::clean(&left, deadline).map_err(std::io::Error::other)?;
+        }
+        Ok(())
+    });
+    ensure!(
+        !mark.exists() && !fixture.server.folder().exists(),
+        "{run:?}"
+    );
+    ensure!(
+        fixture.server.cgroups(MEMBER).is_empty(),
+        "a cgroup is left"
+    );
     Ok(())
 }
