@@ -48,6 +48,8 @@ pub struct Sandbox {
     files: Files,
     stage: Mutex<Stage>,
     stop: Notify,
+    /// Told when it could not be started.
+    not_started: Notify,
     ended: watch::Sender<Option<Exit>>,
 }
 
@@ -103,6 +105,7 @@ impl Sandbox {
             state_dir,
             stage: Mutex::new(Stage::Created),
             stop: Notify::new(),
+            not_started: Notify::new(),
             ended: watch::Sender::new(None),
         })
     }
@@ -121,6 +124,7 @@ impl Sandbox {
             Ok(pod) => (pod, SystemTime::now()),
             Err(error) => {
                 *lock(&self.stage) = Stage::Created;
+                self.not_started.notify_waiters();
                 return Err(error);
             }
         };
@@ -191,11 +195,15 @@ impl Sandbox {
 
     /// Ends it, unless it has; one that was never started has nothing to end.
     pub(super) async fn stop(&self) {
+        let not_started = self.not_started.notified();
         if matches!(*lock(&self.stage), Stage::Created) {
             return;
         }
         self.stop.notify_one();
-        self.wait().await;
+        tokio::select! {
+            _ = self.wait() => {}
+            () = not_started => {}
+        }
     }
 
     /// Waits for its end.
