@@ -143,7 +143,7 @@ impl Binary {
             .and_then(|pid| Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?))
             .doing(what)?;
         Ok(Started {
-            child: Child { pid, pidfd },
+            child: Child::new(pid, pidfd),
             outputs: [to_out, to_err],
             ready,
         })

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
@@ -87,9 +88,17 @@ pub struct Child {
     pub pid: i32,
     /// A descriptor that becomes readable at its end.
     pub pidfd: OwnedFd,
+    /// How it has ended, once it is reaped.
+    status: OnceLock<u32>,
 }
 
 impl Child {
+    /// A child that nobody has reaped.
+    pub fn new(pid: i32, pidfd: OwnedFd) -> Self {
+        let status = OnceLock::new();
+        Child { pid, pidfd, status }
+    }
+
     /// Sends a signal, given by its number. A process that is gone is no error
     /// here: its end is reported on its own.
     ///
@@ -100,24 +109,28 @@ impl Child {
         kill(self.pidfd.as_fd(), signal)
     }
 
-    /// Reaps the process if it has ended: its exit code, or 128 + signal.
+    /// Reaps the process if it has ended: its exit code, or 128 + signal. It may be asked again.
     ///
     /// # Errors
     ///
-    /// When it is no child of this process any more.
+    /// When it is no child of this process.
     pub fn try_wait(&self) -> io::Result<Option<u32>> {
+        if let Some(status) = self.status.get() {
+            return Ok(Some(*status));
+        }
         let status = rustix::process::waitid(
             WaitId::PidFd(self.pidfd.as_fd()),
             WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
         )?;
-        Ok(status.and_then(|status| {
+        let status = status.and_then(|status| {
             let code = status.exit_status().map(|code| code as u32);
             code.or_else(|| {
                 status
                     .terminating_signal()
                     .map(|signal| 128 + signal as u32)
             })
-        }))
+        });
+        Ok(status.map(|status| *self.status.get_or_init(|| status)))
     }
 }
 
@@ -243,7 +256,7 @@ impl Spawn<'_> {
         let cloned = unsafe {
             match sys::clone3(Parent::This, self.new_namespaces, self.cgroup) {
                 Ok(Cloned::Child) => child(&descriptors, self.terminal, &path, &argv, &envp),
-                Ok(Cloned::Parent { pid, pidfd }) => Ok(Child { pid, pidfd }),
+                Ok(Cloned::Parent { pid, pidfd }) => Ok(Child::new(pid, pidfd)),
                 Err(error) => Err(error),
             }
         };

@@ -94,7 +94,7 @@ pub fn copy_of(answer: Received) -> Result<Child, ForkError> {
     let ended = || io::Error::new(io::ErrorKind::BrokenPipe, "it has ended");
     let answer = answer.and_then(|answer| answer.ok_or_else(ended));
     match answer.map_err(ForkError::Lost)? {
-        (FromZygote::Born { pid }, Some(pidfd)) => Ok(Child { pid, pidfd }),
+        (FromZygote::Born { pid }, Some(pidfd)) => Ok(Child::new(pid, pidfd)),
         (FromZygote::Refused { what, errno }, _) => Err(ForkError::Refused(SysError {
             what,
             source: io::Error::from_raw_os_error(errno),

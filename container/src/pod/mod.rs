@@ -184,7 +184,7 @@ fn start_first(program: &Path) -> Result<Child, SysError> {
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
         .doing(what)?;
     let pidfd = rustix::process::pidfd_open(named, PidfdFlags::empty()).doing(what)?;
-    Ok(Child { pid, pidfd })
+    Ok(Child::new(pid, pidfd))
 }
 
 #[cfg(test)]

@@ -234,8 +234,6 @@ impl CodeStore {
 struct Compiler {
     child: Child,
     link: AsyncFd<Link>,
-    /// How it has ended, once it is reaped.
-    status: OnceLock<u32>,
 }
 
 impl Compiler {
@@ -274,11 +272,7 @@ impl Compiler {
             cgroup: cgroup.as_ref().map(AsFd::as_fd),
         }
         .spawn()?;
-        Ok(Compiler {
-            child,
-            link,
-            status: OnceLock::new(),
-        })
+        Ok(Compiler { child, link })
     }
 
     async fn run(
@@ -378,7 +372,7 @@ impl Compiler {
     /// Why the compiler has ended without a word.
     async fn lost(&self, store: &CodeStore, program: &Program<'_>) -> ServiceError {
         let engine = &store.order.engine;
-        let why = match self.reaped().await {
+        let why = match reap(&self.child).await {
             _ if program.cgroup.oom_kills() > 0 => format!(
                 "compiling needs more than {} bytes of memory; raise compile_memory in \
                  [handlers.{}.limits]",
@@ -388,17 +382,6 @@ impl Compiler {
             Err(error) => format!("the compiler cannot be reaped: {error}"),
         };
         store.failed(program, &why)
-    }
-
-    /// Its status, once it is ended and reaped.
-    async fn reaped(&self) -> io::Result<u32> {
-        match self.status.get() {
-            Some(status) => Ok(*status),
-            None => {
-                let status = reap(&self.child).await?;
-                Ok(*self.status.get_or_init(|| status))
-            }
-        }
     }
 
     async fn hear(
@@ -416,7 +399,7 @@ impl Compiler {
 
     /// Ends the compiler, and with it its lock, and removes its cgroup.
     async fn end(self, cgroup: &Cgroup, log: &TaskLog) {
-        if let Err(error) = self.reaped().await {
+        if let Err(error) = reap(&self.child).await {
             log.warn(&format!("the compiler cannot be reaped: {error}"));
         }
         super::container::remove_cgroup(cgroup, log).await;

@@ -27,7 +27,7 @@ use super::native::{Launch, Launched};
 use super::networks::Networks;
 use super::oom::Oom;
 use super::process::{Process, reap};
-use super::sandbox::{Sandbox, Sandboxes};
+use super::sandbox::Sandboxes;
 use super::scope::Holder;
 use super::site::{Site, resources};
 use super::spawn::{Birth, Born, Errand, Newborn, say};
@@ -141,25 +141,6 @@ impl Maker {
         request.checkpoint.is_empty()
             && !self.is_furnished(&early.spec, &request.id)
             && spec::text(bundle).is_ok_and(|text| early.is_of(bundle, &text))
-    }
-
-    /// Whether the container's pod, made by this server, adds to its specification.
-    pub(super) fn is_furnished(&self, spec: &oci::Spec, id: &str) -> bool {
-        self.sandbox_of(spec, id).is_some()
-    }
-
-    fn sandbox_of(&self, spec: &oci::Spec, id: &str) -> Option<Arc<Sandbox>> {
-        let group = spec.annotations().as_ref().map(|all| spec::group(all, id));
-        self.sandboxes.find(group.unwrap_or(id))
-    }
-
-    /// The specification of a container, with what its pod adds to it.
-    pub(super) fn specification(&self, bundle: &Path, id: &str) -> Result<oci::Spec, ServiceError> {
-        let mut spec = spec::read(bundle)?;
-        if let Some(sandbox) = self.sandbox_of(&spec, id) {
-            sandbox.furnish(&mut spec);
-        }
-        Ok(spec)
     }
 
     /// The plan of a guest; or, where none can be given what is asked, one by

@@ -226,7 +226,7 @@ fn child(pid: i32) -> Result<Child, ServiceError> {
     let named = Pid::from_raw(pid).ok_or_else(|| gone(io::ErrorKind::InvalidData.into()))?;
     let pidfd: OwnedFd = rustix::process::pidfd_open(named, PidfdFlags::empty())
         .map_err(|errno| gone(errno.into()))?;
-    Ok(Child { pid, pidfd })
+    Ok(Child::new(pid, pidfd))
 }
 
 /// Waits for the end of a helper that has done its work.

@@ -3,18 +3,46 @@
 //! where it has not.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use trireme_core::spec::oci;
+use trireme_core::spec::{self, oci};
 
 use super::Sandbox;
+use crate::server::create::Maker;
+use crate::server::error::ServiceError;
 
 /// What every container of a pod gets, unless its specification has it.
 const FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
 const SHM: &str = "/dev/shm";
 
+impl Maker {
+    /// Whether the container's pod, made by this server, adds to its specification.
+    pub(in crate::server) fn is_furnished(&self, spec: &oci::Spec, id: &str) -> bool {
+        self.sandbox_of(spec, id).is_some()
+    }
+
+    fn sandbox_of(&self, spec: &oci::Spec, id: &str) -> Option<Arc<Sandbox>> {
+        let group = spec.annotations().as_ref().map(|all| spec::group(all, id));
+        self.sandboxes.find(group.unwrap_or(id))
+    }
+
+    /// The specification of a container, with what its pod adds to it.
+    pub(in crate::server) fn specification(
+        &self,
+        bundle: &Path,
+        id: &str,
+    ) -> Result<oci::Spec, ServiceError> {
+        let mut spec = spec::read(bundle)?;
+        if let Some(sandbox) = self.sandbox_of(&spec, id) {
+            sandbox.furnish(&mut spec);
+        }
+        Ok(spec)
+    }
+}
+
 impl Sandbox {
     /// Completes the specification of a container of this pod.
-    pub fn furnish(&self, spec: &mut oci::Spec) {
+    fn furnish(&self, spec: &mut oci::Spec) {
         let is_read_only = spec
             .root()
             .as_ref()
