@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use super::accounts::Use;
 use super::pods::faults::handler;
 use super::pods::{Pod, crictl, pid_of};
 use super::{cases, docker, wait_until};
@@ -182,28 +183,12 @@ fn is_counted(test: &Test<'_>, container: &str) -> Result<()> {
         let number = value["value"].as_str().with_context(|| told.to_string())?;
         Ok(number.parse()?)
     };
-    let scope = scope_of(test, container)?;
-    let of_cgroup = format!(
-        "cd {scope}; cat memory.current; sed -n 's/^inactive_file //p' memory.stat; \
-         sed -n 's/^usage_usec //p' cpu.stat"
-    );
-    let of_cgroup = on_host(test, &of_cgroup)?;
-    let of_cgroup: Result<Vec<u64>, _> = of_cgroup.lines().map(str::parse).collect();
-    let [current, inactive, processor] = of_cgroup?[..] else {
-        anyhow::bail!("three numbers were expected");
+    let told = Use {
+        processor: number(&told["cpu"]["usageCoreNanoSeconds"])?,
+        memory: number(&told["memory"]["workingSetBytes"])?,
     };
-    for (told, is) in [
-        (
-            number(&told["memory"]["workingSetBytes"])?,
-            current - inactive,
-        ),
-        (
-            number(&told["cpu"]["usageCoreNanoSeconds"])?,
-            processor * 1000,
-        ),
-    ] {
-        ensure!(told.abs_diff(is) * 10 <= is, "{told} is told, {is} is so");
-    }
-    ensure!(current > 32 << 20, "it has {current} bytes alone");
+    let is = Use::of_cgroup(test, &format!("cri-containerd-{container}.scope"))?;
+    told.is_about(&is)?;
+    ensure!(is.memory > 32 << 20, "{is:?}");
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! All cases.
 
+mod accounts;
 mod ahead;
 mod cache;
 mod cgroups;

@@ -15,10 +15,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use super::pods::faults::handler;
 use super::pods::pid_of;
 use super::{Case, wait_until};
 use crate::command::{LIMIT, Running};
-use crate::mode::{Mode, Server};
+use crate::mode::Mode;
 use crate::test::Test;
 
 /// The cases of all files.
@@ -176,11 +177,7 @@ fn sidecar(command: &[&str]) -> Value {
     container("sidecar", Mode::Runc.image(), command)
 }
 
-/// The RuntimeClass of a mode; none for runc.
+/// The RuntimeClass of a mode, named as its handler; none for runc.
 fn class_of(mode: Mode) -> Option<&'static str> {
-    match (mode, mode.server()) {
-        (Mode::Runc, _) => None,
-        (_, Server::PerPod) => Some("wasm"),
-        (_, Server::PerNode) => Some("wasm-node"),
-    }
+    (mode != Mode::Runc).then(|| handler(mode.server()))
 }

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::super::cases;
+use super::super::pods::namespace_of;
 use super::nodes::{has_been_started_once, mixed_of, works};
 use super::{Cluster, class_of, container, sidecar};
 use crate::command::LIMIT;
@@ -142,8 +143,7 @@ fn processes_are_seen_where_a_pod_shares_them(test: &Test<'_>) -> Result<()> {
             cluster.wait(&format!("pod/{name}"), "condition=Ready")?;
             let namespace = |container: &str| -> Result<String> {
                 let pid = super::pid_of(test, &cluster.id_of(&name, container)?)?;
-                let link = format!("/proc/{pid}/ns/pid");
-                Ok(test.exec(&["readlink", &link])?.expect(0)?.stdout)
+                namespace_of(test, &pid, "pid")
             };
             let is_shared = namespace("guest")? == namespace("sidecar")?;
             ensure!(is_shared == shares, "{name}: {is_shared}");

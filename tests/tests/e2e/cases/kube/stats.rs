@@ -1,8 +1,9 @@
 //! What the kubelet tells of a container's use of the machine, against what the kernel does.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use super::super::accounts::Use;
 use super::super::cases;
 use super::{Cluster, sidecar};
 use crate::test::Test;
@@ -11,13 +12,6 @@ cases! {
     needs: Kube,
     as_with_runc: [],
     wasm: [the_summary_tells_what_the_cgroup_does],
-}
-
-/// Nanoseconds of processors, and bytes that cannot be given back at once.
-#[derive(Debug)]
-struct Use {
-    processor: u64,
-    memory: u64,
 }
 
 /// Each container of the pod works for a while, then keeps what it has.
@@ -46,14 +40,7 @@ fn is_told_right(cluster: &Cluster<'_>, container: Option<&str>) -> Result<()> {
     };
     super::wait_until(|| {
         let told = of_summary(cluster, container)?;
-        let is = of_cgroup(cluster.test, &cgroup)?;
-        for (told, is) in [(told.processor, is.processor), (told.memory, is.memory)] {
-            ensure!(
-                told.abs_diff(is) * 10 <= is,
-                "the kubelet tells {told:?}, the cgroup {is:?}"
-            );
-        }
-        Ok(())
+        told.is_about(&Use::of_cgroup(cluster.test, &cgroup)?)
     })
 }
 
@@ -82,29 +69,4 @@ fn of_summary(cluster: &Cluster<'_>, container: Option<&str>) -> Result<Use> {
         processor: number(&part["cpu"]["usageCoreNanoSeconds"])?,
         memory: number(&part["memory"]["workingSetBytes"])?,
     })
-}
-
-/// By the files of version 1 or 2, whichever the machine has.
-fn of_cgroup(test: &Test<'_>, id: &str) -> Result<Use> {
-    let script = r#"cd /sys/fs/cgroup
-        if [ -e cgroup.controllers ]; then
-            folder=$(find . -type d -name "$0")
-            sed -n 's/^usage_usec \(.*\)/\1000/p' "$folder/cpu.stat"
-            cat "$folder/memory.current"
-            sed -n 's/^inactive_file //p' "$folder/memory.stat"
-        else
-            cat "$(find cpuacct -type d -name "$0")/cpuacct.usage"
-            folder=$(find memory -type d -name "$0")
-            cat "$folder/memory.usage_in_bytes"
-            sed -n 's/^total_inactive_file //p' "$folder/memory.stat"
-        fi"#;
-    let output = test.exec(&["bash", "-euc", script, id])?.expect(0)?;
-    let numbers: Result<Vec<u64>, _> = output.stdout.lines().map(str::parse).collect();
-    match numbers.with_context(|| format!("{output:?}"))?[..] {
-        [processor, usage, inactive] => Ok(Use {
-            processor,
-            memory: usage - inactive,
-        }),
-        _ => anyhow::bail!("three numbers were expected: {output:?}"),
-    }
 }

@@ -132,6 +132,14 @@ echo '{{ "metadata": {{ "name": "{id}", "namespace": "default", "uid": "{id}", "
         Ok(id)
     }
 
+    /// Starts a guest and a Linux program that stay.
+    pub fn start_both(&self) -> Result<[String; 2]> {
+        let command = ["/sleep.wasm", "100"];
+        let guest = self.start("guest", self.test.mode.image(), &command)?;
+        let sidecar = self.start("sidecar", Mode::Runc.image(), &command)?;
+        Ok([guest, sidecar])
+    }
+
     /// Runs a container to its end, which must be this code.
     pub fn run(&self, name: &str, image: &str, command: &[&str], code: i32) -> Result<String> {
         let id = self.start(name, image, command)?;
@@ -179,8 +187,7 @@ fn guests_and_linux_programs_share_a_pod(test: &Test<'_>) -> Result<()> {
 fn both_sorts_share_a_pod(test: &Test<'_>, handler: &str) -> Result<()> {
     let (guests, linux) = (test.mode.image(), Mode::Runc.image());
     Pod::with(test, handler, |pod| {
-        let guest = pod.start("guest", guests, &["/sleep.wasm", "100"])?;
-        let sidecar = pod.start("sidecar", linux, &["/sleep.wasm", "100"])?;
+        let [guest, sidecar] = pod.start_both()?;
         for (name, image) in [("hello-guest", guests), ("hello-linux", linux)] {
             let hello = pod.run(name, image, &["/hello.wasm"], 0)?;
             let logs = crictl(test, &["logs", &hello])?;
@@ -204,13 +211,12 @@ fn both_sorts_share_a_pod(test: &Test<'_>, handler: &str) -> Result<()> {
             ensure!(shown.contains("localhost"), "{shown}");
             let stats = crictl(test, &["stats", "--output", "json", container])?;
             ensure!(stats.contains("\"workingSetBytes\""), "{stats}");
-            let namespaces = "readlink /proc/$0/ns/net /proc/$0/ns/ipc /proc/$0/ns/uts";
-            let pid = pid_of(test, container)?;
-            let own = test.exec(&["bash", "-euc", namespaces, &pid])?.expect(0)?;
-            let pause = test
-                .exec(&["bash", "-euc", namespaces, &pod.pid()?])?
-                .expect(0)?;
-            ensure!(own.stdout == pause.stdout, "{own:?}\n{pause:?}");
+            let (pid, pods) = (pid_of(test, container)?, pod.pid()?);
+            for kind in ["net", "ipc", "uts"] {
+                let own = namespace_of(test, &pid, kind)?;
+                let pods = namespace_of(test, &pods, kind)?;
+                ensure!(own == pods, "{own} of {pid}, not {pods}");
+            }
         }
         crictl(test, &["stop", "--timeout", "5", &guest, &sidecar])?;
         pod.ends(&guest, 143)?;
@@ -241,6 +247,12 @@ pub fn pid_of(test: &Test<'_>, container: &str) -> Result<String> {
         "{{.info.pid}}",
     ];
     crictl(test, &[&words[..], &[container]].concat())
+}
+
+/// A namespace of a process, by the kind's name below `/proc/<pid>/ns`.
+pub fn namespace_of(test: &Test<'_>, pid: &str, kind: &str) -> Result<String> {
+    let link = format!("/proc/{pid}/ns/{kind}");
+    Ok(test.exec(&["readlink", &link])?.expect(0)?.stdout)
 }
 
 impl Pod<'_> {

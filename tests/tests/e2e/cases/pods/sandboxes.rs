@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::super::cases;
 use super::faults::{handler, servers};
-use super::{CRICTL, Pod, both_sorts_share_a_pod, crictl, pid_of};
+use super::{CRICTL, Pod, both_sorts_share_a_pod, crictl, namespace_of, pid_of};
 use crate::command::LIMIT;
 use crate::mode::Mode;
 use crate::test::Test;
@@ -35,60 +35,67 @@ fn each(test: &Test<'_>, act: impl Fn(&str) -> Result<()>) -> Result<()> {
     Ok(())
 }
 
+/// Has `act` with a pod of each of them, with each of these configurations.
+fn each_pod(test: &Test<'_>, configs: &[&str], act: impl Fn(&Pod<'_>) -> Result<()>) -> Result<()> {
+    each(test, |handler| {
+        let pod = |config| Pod::with_config(test, handler, config, &act);
+        configs.iter().copied().try_for_each(pod)
+    })
+}
+
 fn guests_and_linux_programs_share_a_pod_of_the_shim(test: &Test<'_>) -> Result<()> {
     each(test, |handler| both_sorts_share_a_pod(test, handler))
 }
 
 fn a_pod_of_the_shim_gives_its_containers_names_and_files(test: &Test<'_>) -> Result<()> {
-    each(test, |handler| {
-        let (guests, linux) = (test.mode.image(), Mode::Runc.image());
-        let config = r#""hostname": "web-0",
+    let (guests, linux) = (test.mode.image(), Mode::Runc.image());
+    let config = r#""hostname": "web-0",
         "dns_config": { "servers": ["10.9.9.9"], "searches": ["x.local"], "options": ["ndots:5"] },
         "linux": { "sysctls": { "net.ipv4.ip_unprivileged_port_start": "7" } }"#;
-        const RESOLVER: &str = "search x.local\nnameserver 10.9.9.9\noptions ndots:5";
-        Pod::with_config(test, handler, config, |pod| {
-            let shows = |name: &str, image: &str, command: &[&str], expected: &str| {
-                let id = pod.run(name, image, command, 0)?;
-                let logs = crictl(test, &["logs", &id])?;
-                ensure!(logs == expected, "{name}: {logs}");
-                Ok(())
-            };
-            let read = ["/files.wasm", "read:/etc/resolv.conf", "read:/etc/hostname"];
-            // It tells the first line of a file.
-            let read_by_guest =
-                "read /etc/resolv.conf: ok search x.local\nread /etc/hostname: ok web-0";
-            shows("guest", guests, &read, read_by_guest)?;
-            let script = "cat /etc/resolv.conf /etc/hostname; /bin/busybox hostname; \
+    const RESOLVER: &str = "search x.local\nnameserver 10.9.9.9\noptions ndots:5";
+    each_pod(test, &[config], |pod| {
+        let shows = |name: &str, image: &str, command: &[&str], expected: &str| {
+            let id = pod.run(name, image, command, 0)?;
+            let logs = crictl(test, &["logs", &id])?;
+            ensure!(logs == expected, "{name}: {logs}");
+            Ok(())
+        };
+        let read = ["/files.wasm", "read:/etc/resolv.conf", "read:/etc/hostname"];
+        // It tells the first line of a file.
+        let read_by_guest =
+            "read /etc/resolv.conf: ok search x.local\nread /etc/hostname: ok web-0";
+        shows("guest", guests, &read, read_by_guest)?;
+        let script = "cat /etc/resolv.conf /etc/hostname; /bin/busybox hostname; \
                       cat /proc/sys/net/ipv4/ip_unprivileged_port_start; \
                       echo left here > /dev/shm/note";
-            let all = format!("{RESOLVER}\nweb-0\nweb-0\n7");
-            shows("linux", linux, &["/bin/sh", "-c", script], &all)?;
-            shows("shared", linux, &["/bin/cat", "/dev/shm/note"], "left here")?;
-            let size = "/bin/busybox df -k /dev/shm | while read a b c; do echo $b; done";
-            shows("size", linux, &["/bin/sh", "-c", size], "1K-blocks\n65536")
-        })
+        let all = format!("{RESOLVER}\nweb-0\nweb-0\n7");
+        shows("linux", linux, &["/bin/sh", "-c", script], &all)?;
+        shows("shared", linux, &["/bin/cat", "/dev/shm/note"], "left here")?;
+        let size = "/bin/busybox df -k /dev/shm | while read a b c; do echo $b; done";
+        shows("size", linux, &["/bin/sh", "-c", size], "1K-blocks\n65536")
     })
 }
 
 fn a_pod_of_the_shim_is_no_process(test: &Test<'_>) -> Result<()> {
-    each(test, |handler| {
-        Pod::with_config(test, handler, APART, |pod| {
-            let guest = pod.start("guest", test.mode.image(), &["/sleep.wasm", "100"])?;
-            let server = server_of(test, &pid_of(test, &guest)?)?;
-            let script =
-                "while read key value; do [ $key != Tgid: ] || echo $value; done < /proc/$0/status";
-            let group = test
-                .exec(&["bash", "-euc", script, &pod.pid()?])?
-                .expect(0)?;
-            ensure!(group.stdout.trim() == server, "{group:?}, not {server}");
-            Ok(())
-        })
+    each_pod(test, &[APART], |pod| {
+        let guest = pod.start("guest", test.mode.image(), &["/sleep.wasm", "100"])?;
+        let server = server_of(test, &pid_of(test, &guest)?)?;
+        let script =
+            "while read key value; do [ $key != Tgid: ] || echo $value; done < /proc/$0/status";
+        let group = test
+            .exec(&["bash", "-euc", script, &pod.pid()?])?
+            .expect(0)?;
+        ensure!(group.stdout.trim() == server, "{group:?}, not {server}");
+        Ok(())
     })
 }
 
 /// A configuration in which each container has a pid namespace of its own, as Kubernetes asks for
 /// by default.
 const APART: &str = r#""linux": { "security_context": { "namespace_options": { "pid": 1 } } }"#;
+
+/// One in which they have the pod's.
+const TOGETHER: &str = r#""linux": {}"#;
 
 /// The process that has made this one.
 pub fn server_of(test: &Test<'_>, pid: &str) -> Result<String> {
@@ -99,40 +106,36 @@ pub fn server_of(test: &Test<'_>, pid: &str) -> Result<String> {
 }
 
 fn a_pod_of_the_shim_ends_with_the_first_process_of_its_namespace(test: &Test<'_>) -> Result<()> {
-    each(test, |handler| {
-        let (guests, linux) = (test.mode.image(), Mode::Runc.image());
-        Pod::with(test, handler, |pod| {
-            let guest = pod.start("guest", guests, &["/sleep.wasm", "100"])?;
-            let sidecar = pod.start("sidecar", linux, &["/sleep.wasm", "100"])?;
-            let first = pod.pid()?;
-            let namespace = |pid: &str| {
-                let link = test.exec(&["readlink", &format!("/proc/{pid}/ns/pid")])?;
-                Ok::<_, anyhow::Error>(link.expect(0)?.stdout)
-            };
-            let own = namespace(&first)?;
-            ensure!(own != namespace("self")?, "the pod is in the node's: {own}");
-            for container in [&guest, &sidecar] {
-                let of_container = namespace(&pid_of(test, container)?)?;
-                ensure!(of_container == own, "{of_container}, not {own}");
-            }
-            // An orphan is reaped by the pod's first process, which leaves nothing behind.
-            let script = "(/bin/sleep 0 &); /bin/sleep 0.2; /bin/busybox ps -o stat | grep -c Z";
-            pod.run("orphan", linux, &["/bin/sh", "-c", script], 1)?;
-            test.exec(&["kill", "-KILL", &first])?.expect(0)?;
-            pod.ends(&guest, 137)?;
-            pod.ends(&sidecar, 137)?;
-            is_in_state(test, pod, "SANDBOX_NOTREADY")
-        })
+    each_pod(test, &[TOGETHER], |pod| {
+        let [guest, sidecar] = pod.start_both()?;
+        let first = pod.pid()?;
+        let namespace = |pid: &str| namespace_of(test, pid, "pid");
+        let own = namespace(&first)?;
+        ensure!(own != namespace("self")?, "the pod is in the node's: {own}");
+        for container in [&guest, &sidecar] {
+            let of_container = namespace(&pid_of(test, container)?)?;
+            ensure!(of_container == own, "{of_container}, not {own}");
+        }
+        // An orphan is reaped by the pod's first process, which leaves nothing behind.
+        let script = "(/bin/sleep 0 &); /bin/sleep 0.2; /bin/busybox ps -o stat | grep -c Z";
+        pod.run("orphan", Mode::Runc.image(), &["/bin/sh", "-c", script], 1)?;
+        test.exec(&["kill", "-KILL", &first])?.expect(0)?;
+        pod.ends(&guest, 137)?;
+        pod.ends(&sidecar, 137)?;
+        is_in_state(pod, "SANDBOX_NOTREADY")
     })
 }
 
 /// Waits for a state of a pod. Just after a server has died its connection is closed, and CRI does
 /// not know yet.
-fn is_in_state(test: &Test<'_>, pod: &Pod<'_>, state: &str) -> Result<()> {
+fn is_in_state(pod: &Pod<'_>, state: &str) -> Result<()> {
     let deadline = Instant::now() + LIMIT;
     loop {
         let template = ["--output", "go-template", "--template", "{{.status.state}}"];
-        let seen = crictl(test, &[&["inspectp"], &template[..], &[&pod.id]].concat());
+        let seen = crictl(
+            pod.test,
+            &[&["inspectp"], &template[..], &[&pod.id]].concat(),
+        );
         match seen {
             Ok(seen) if seen == state => return Ok(()),
             seen if Instant::now() > deadline => bail!("not {state}: {seen:?}"),
@@ -142,51 +145,39 @@ fn is_in_state(test: &Test<'_>, pod: &Pod<'_>, state: &str) -> Result<()> {
 }
 
 fn a_killed_server_takes_pods_of_the_shim_along(test: &Test<'_>) -> Result<()> {
-    each(test, |handler| {
-        let (guests, linux) = (test.mode.image(), Mode::Runc.image());
-        for config in [APART, r#""linux": {}"#] {
-            Pod::with_config(test, handler, config, |pod| {
-                let guest = pod.start("guest", guests, &["/sleep.wasm", "100"])?;
-                let sidecar = pod.start("sidecar", linux, &["/sleep.wasm", "100"])?;
-                let server = server_of(test, &pid_of(test, &guest)?)?;
-                test.exec(&["kill", "-KILL", &server])?.expect(0)?;
-                is_in_state(test, pod, "SANDBOX_NOTREADY")?;
-                // CRI gives the code of a task whose server it has lost, or what `delete` says.
-                for container in [&guest, &sidecar] {
-                    pod.ends(container, 255)
-                        .or_else(|_| pod.ends(container, 137))?;
-                }
-                Ok(())
-            })?;
+    each_pod(test, &[APART, TOGETHER], |pod| {
+        let [guest, sidecar] = pod.start_both()?;
+        let server = server_of(test, &pid_of(test, &guest)?)?;
+        test.exec(&["kill", "-KILL", &server])?.expect(0)?;
+        is_in_state(pod, "SANDBOX_NOTREADY")?;
+        // CRI gives the code of a task whose server it has lost, or what `delete` says.
+        for container in [&guest, &sidecar] {
+            pod.ends(container, 255)
+                .or_else(|_| pod.ends(container, 137))?;
         }
-        Pod::with(test, handler, |pod| {
-            pod.run("next", guests, &["/exit.wasm", "7"], 7).map(drop)
-        })
+        Ok(())
+    })?;
+    each_pod(test, &[TOGETHER], |pod| {
+        let exit = ["/exit.wasm", "7"];
+        pod.run("next", test.mode.image(), &exit, 7).map(drop)
     })
 }
 
 fn pods_of_the_shim_outlive_containerd(test: &Test<'_>) -> Result<()> {
-    each(test, |handler| {
-        let (guests, linux) = (test.mode.image(), Mode::Runc.image());
-        for config in [APART, r#""linux": {}"#] {
-            Pod::with_config(test, handler, config, |pod| {
-                let guest = pod.start("guest", guests, &["/sleep.wasm", "100"])?;
-                let sidecar = pod.start("sidecar", linux, &["/sleep.wasm", "100"])?;
-                let before = pod.pid()?;
-                test.kill_containerd()?;
-                test.start_containerd()?;
-                is_in_state(test, pod, "SANDBOX_READY")?;
-                ensure!(pod.pid()? == before, "the pod was {before}");
-                for container in [&guest, &sidecar] {
-                    let shown = crictl(test, &["exec", "--sync", container, "/hello.wasm"])?;
-                    ensure!(shown == "hello from the guest", "{shown}");
-                }
-                pod.run("next", guests, &["/exit.wasm", "7"], 7)?;
-                crictl(test, &["stop", "--timeout", "5", &guest])?;
-                pod.ends(&guest, 143)
-            })?;
+    each_pod(test, &[APART, TOGETHER], |pod| {
+        let [guest, sidecar] = pod.start_both()?;
+        let before = pod.pid()?;
+        test.kill_containerd()?;
+        test.start_containerd()?;
+        is_in_state(pod, "SANDBOX_READY")?;
+        ensure!(pod.pid()? == before, "the pod was {before}");
+        for container in [&guest, &sidecar] {
+            let shown = crictl(test, &["exec", "--sync", container, "/hello.wasm"])?;
+            ensure!(shown == "hello from the guest", "{shown}");
         }
-        Ok(())
+        pod.run("next", test.mode.image(), &["/exit.wasm", "7"], 7)?;
+        crictl(test, &["stop", "--timeout", "5", &guest])?;
+        pod.ends(&guest, 143)
     })
 }
 
