@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, PidfdFlags};
 
 use crate::process::Child;
 use crate::stdio::{StdioError, decoded};
@@ -137,13 +136,8 @@ impl Binary {
             });
         }
         let child = command.spawn().doing(what)?;
-        let pid = child.id().cast_signed();
-        let pidfd = Pid::from_raw(pid)
-            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
-            .and_then(|pid| Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?))
-            .doing(what)?;
         Ok(Started {
-            child: Child::new(pid, pidfd),
+            child: Child::of(child.id().cast_signed()).doing(what)?,
             outputs: [to_out, to_err],
             ready,
         })

@@ -93,8 +93,18 @@ pub struct Child {
 }
 
 impl Child {
-    /// A child that nobody has reaped.
-    pub fn new(pid: i32, pidfd: OwnedFd) -> Self {
+    /// The child that has this pid, which nobody has reaped.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        let named = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
+        let pidfd = rustix::process::pidfd_open(named, PidfdFlags::empty())?;
+        Ok(Child::new(pid, pidfd))
+    }
+
+    pub(crate) fn new(pid: i32, pidfd: OwnedFd) -> Self {
         let status = OnceLock::new();
         Child { pid, pidfd, status }
     }

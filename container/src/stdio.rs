@@ -245,6 +245,17 @@ pub fn null() -> io::Result<File> {
     File::options().read(true).write(true).open("/dev/null")
 }
 
+/// Makes a file all three standard streams of this process.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn replace(file: impl AsFd) -> io::Result<()> {
+    rustix::stdio::dup2_stdin(&file)?;
+    rustix::stdio::dup2_stdout(&file)?;
+    Ok(rustix::stdio::dup2_stderr(&file)?)
+}
+
 /// The path of an address, `None` for an empty one.
 fn address(stream: &'static str, uri: &str) -> Result<Option<PathBuf>, StdioError> {
     if uri.is_empty() {

@@ -63,7 +63,7 @@ pub fn main() -> io::Result<()> {
         }) => {
             // Whoever reads the output is told of its end by the last of those that can write, and
             // this process may be there when the container's is gone.
-            let_go_of_streams()?;
+            stdio::replace(stdio::null()?)?;
             let ready = FromHelper::Ready { pid };
             link.send(&ready, terminal.as_ref().map(AsFd::as_fd))?;
             drop(terminal);
@@ -82,13 +82,6 @@ pub fn main() -> io::Result<()> {
             link.send(&FromHelper::Failed { message }, None)
         }
     }
-}
-
-fn let_go_of_streams() -> io::Result<()> {
-    let null = stdio::null()?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    Ok(rustix::stdio::dup2_stderr(&null)?)
 }
 
 struct Made {

@@ -23,7 +23,7 @@ use super::streams::give_streams;
 use crate::init::{InitError, adjust_oom_score, credentials, harden, load_filter};
 use crate::link::{Link, ToInit};
 use crate::process::SUBJECT_FD;
-use crate::{Doing, SysError, cgroup, sys};
+use crate::{Doing, SysError, cgroup, stdio, sys};
 
 /// The file system of a container's terminals (`linux/magic.h`).
 const DEVPTS: i64 = 0x1cd1;
@@ -210,9 +210,7 @@ fn open_terminal(process: &oci::Process) -> Result<OwnedFd, ExecError> {
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).doing(what)?;
     let user = process.user();
     rustix::fs::fchown(&slave, Some(Uid::from_raw(user.uid())), None::<Gid>).doing(what)?;
-    rustix::stdio::dup2_stdin(&slave).doing(what)?;
-    rustix::stdio::dup2_stdout(&slave).doing(what)?;
-    rustix::stdio::dup2_stderr(&slave).doing(what)?;
+    stdio::replace(&slave).doing(what)?;
     rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).doing(what)?;
     Ok(master)
 }

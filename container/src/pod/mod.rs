@@ -18,7 +18,6 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread::{Builder, JoinHandle};
 
-use rustix::process::{Pid, PidfdFlags};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use trireme_core::plan::{NamespaceKind, sysctl_namespace};
 
@@ -180,11 +179,7 @@ fn start_first(program: &Path) -> Result<Child, SysError> {
     let pid = i32::try_from(child.id())
         .map_err(io::Error::other)
         .doing(what)?;
-    let named = Pid::from_raw(pid)
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
-        .doing(what)?;
-    let pidfd = rustix::process::pidfd_open(named, PidfdFlags::empty()).doing(what)?;
-    Ok(Child::new(pid, pidfd))
+    Child::of(pid).doing(what)
 }
 
 #[cfg(test)]

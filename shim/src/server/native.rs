@@ -4,11 +4,10 @@
 use std::ffi::CStr;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags};
 use serde::Serialize;
 use tokio::io::unix::AsyncFd;
 use trireme_container::cgroup::Cgroup;
@@ -222,11 +221,7 @@ fn failed(error: io::Error) -> ServiceError {
 
 /// The container's first process, a child of this one that nobody has reaped.
 fn child(pid: i32) -> Result<Child, ServiceError> {
-    let gone = |error: io::Error| ServiceError::Setup(format!("process {pid}: {error}"));
-    let named = Pid::from_raw(pid).ok_or_else(|| gone(io::ErrorKind::InvalidData.into()))?;
-    let pidfd: OwnedFd = rustix::process::pidfd_open(named, PidfdFlags::empty())
-        .map_err(|errno| gone(errno.into()))?;
-    Ok(Child::new(pid, pidfd))
+    Child::of(pid).map_err(|error| ServiceError::Setup(format!("process {pid}: {error}")))
 }
 
 /// Waits for the end of a helper that has done its work.

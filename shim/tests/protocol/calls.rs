@@ -92,6 +92,12 @@ impl Fixture {
         })
     }
 
+    /// The specification in the bundle.
+    pub fn spec(&self) -> Result<Value> {
+        let text = fs::read(self.bundle.join("config.json"))?;
+        Ok(serde_json::from_slice(&text)?)
+    }
+
     pub fn create(&mut self) -> Result<Answer> {
         self.client.call("Create", &self.request())
     }
@@ -304,8 +310,7 @@ fn delete_ends_a_create_that_nobody_waits_for() -> Result<()> {
 fn a_server_is_marked_when_its_pod_goes_on_without_its_own_task() -> Result<()> {
     const MEMBER: &str = "two";
     let mut fixture = Fixture::new("/sleep.wasm", |_| json!({}))?;
-    let spec = fs::read_to_string(fixture.bundle.join("config.json"))?;
-    let mut spec: Value = serde_json::from_str(&spec)?;
+    let mut spec = fixture.spec()?;
     spec["annotations"]["io.kubernetes.cri.sandbox-id"] = json!(ID);
     let bundle = fixture.server.bundle(MEMBER, spec)?;
     fixture.create()?.expect()?;

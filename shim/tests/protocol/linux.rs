@@ -6,7 +6,7 @@ use std::sync::mpsc;
 
 use anyhow::{Context, Result};
 use libtest_mimic::Trial;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::calls::{Case, Fixture, ID, LIMIT, trials_of};
 use crate::executor::LINUX;
@@ -26,14 +26,13 @@ fn sleeper() -> Result<Fixture> {
     let fixture = Fixture::new(LINUX, |_| json!({}))?;
     let root = fixture.bundle.join("rootfs");
     fs::copy("/bin/busybox", root.join(&LINUX[1..])).context("busybox-static is needed")?;
-    let file = fixture.bundle.join("config.json");
-    let mut spec: Value = serde_json::from_slice(&fs::read(&file)?)?;
+    let mut spec = fixture.spec()?;
     spec["process"]["args"] = json!([LINUX, "sleep", "1000"]);
     spec["mounts"] = json!([
         { "destination": "/proc", "type": "proc", "source": "proc" },
         { "destination": "/dev", "type": "tmpfs", "source": "tmpfs" },
     ]);
-    fs::write(file, spec.to_string())?;
+    fs::write(fixture.bundle.join("config.json"), spec.to_string())?;
     Ok(fixture)
 }
 
