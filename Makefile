@@ -9,11 +9,15 @@ CRASH := $(CACHE)/dist/crash/bin
 PREFIX ?= /usr/local
 TOOLS := $(CACHE)/tools
 HANDLERS := wasmtime wasmer wasmedge wasm wasm-node
-TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # The shim is run for every start and delete: no relocation, no dynamic linker.
 STATIC := -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--build-id
-# So is what its helper for Linux programs is linked with.
-SECCOMP := LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH="$$(pkg-config --variable=libdir libseccomp)"
+# Where the archive of its helper's one C library stands alone, so that no shared object of the
+# same name is found before it.
+ARCHIVES := $(CACHE)/archives
+# The server: static as well, of the crates that tests and executor are made of, so that those are
+# compiled once.
+SERVER = cargo rustc --quiet --release --locked -p trireme-shim --bin trireme-shim
+SERVER_STATIC := $(STATIC) -L native=$(ARCHIVES)
 # Engines that are plugins, a shared object each; the first of them are linked in too.
 BOTH := wasmtime wasmer
 PLUGINS := $(BOTH) wasmi wasmedge
@@ -35,15 +39,16 @@ apt:
 
 ## make build    the programs, in the cache's dist/bin
 build: rust apt
-	@mkdir -p '$(DIST)' '$(ENGINES)'
+	@mkdir -p '$(DIST)' '$(ENGINES)' '$(ARCHIVES)'
 	@echo 'make: building the shim (static)'
 	@# With musl, which asks the processor for nothing when a program starts.
 	@target=$$(tests/setup/musl) && \
 		RUSTFLAGS='$(STATIC)' cargo build --quiet --release --locked --target "$$target" \
 			-p trireme-shim --no-default-features --bin containerd-shim-trireme-v1 && \
 		tests/setup/place "$(CARGO_TARGET_DIR)/$$target/release/containerd-shim-trireme-v1" '$(DIST)'
-	@RUSTFLAGS='$(STATIC)' $(SECCOMP) cargo build --quiet --release --locked --target $(TARGET) \
-		-p trireme-shim --bin trireme-shim
+	@ln -sf "$$(pkg-config --variable=libdir libseccomp)/libseccomp.a" '$(ARCHIVES)/'
+	@$(SERVER) -- $(SERVER_STATIC)
+	@tests/setup/place '$(CARGO_TARGET_DIR)/release/trireme-shim' '$(DIST)'
 	@echo 'make: building the executor with its engines'
 	@# With the plugins that hold the same engines, so that those are compiled once.
 	@cargo build --quiet --release --locked -p trireme-executor $(BOTH:%=-p trireme-plugin-%)
@@ -52,7 +57,6 @@ build: rust apt
 	@for plugin in $(filter-out $(BOTH),$(PLUGINS)); do \
 		echo "make: building the plugin $$plugin"; \
 		cargo build --quiet --release --locked -p "trireme-plugin-$$plugin" || exit; done
-	@tests/setup/place '$(CARGO_TARGET_DIR)/$(TARGET)/release/trireme-shim' '$(DIST)'
 	@for program in trireme-executor trireme; do \
 		tests/setup/place "$(CARGO_TARGET_DIR)/release/$$program" '$(DIST)'; done
 	@for plugin in $(PLUGINS); do \
@@ -62,11 +66,10 @@ build: rust apt
 # The same with named crash steps, for tests: what dies there, dies on purpose.
 build-crash: build
 	@echo 'make: building the variant with crash steps'
-	@RUSTFLAGS='$(STATIC)' $(SECCOMP) cargo build --quiet --release --locked --target $(TARGET) \
-		-p trireme-shim --bin trireme-shim --features crash-steps
+	@$(SERVER) --features crash-steps -- $(SERVER_STATIC)
 	@cargo build --quiet --release --locked -p trireme-executor --features crash-steps
 	@mkdir -p '$(CRASH)'
-	@tests/setup/place '$(CARGO_TARGET_DIR)/$(TARGET)/release/trireme-shim' '$(CRASH)'
+	@tests/setup/place '$(CARGO_TARGET_DIR)/release/trireme-shim' '$(CRASH)'
 	@tests/setup/place '$(CARGO_TARGET_DIR)/release/trireme-executor' '$(CRASH)'
 	@cp -p '$(DIST)/containerd-shim-trireme-v1' '$(CRASH)/'
 	@for handler in $(HANDLERS); do \

@@ -110,7 +110,7 @@ fn clean_members(server: &Path, pod: &Record, deadline: Instant) -> Result<()> {
 
 /// Runs the hooks that the server would have run after the deletion. A record
 /// without a process is of a container that never was.
-fn poststop(record: &Record, deadline: Instant) -> Result<()> {
+pub(crate) fn poststop(record: &Record, deadline: Instant) -> Result<()> {
     if record.hooks.poststop.is_empty() || record.processes.is_empty() {
         return Ok(());
     }

@@ -4,10 +4,12 @@
 //! cleans up after one; `.alive` by the server as long as it lives. `.alive` is
 //! only tried under `.lock`, so that a try is never taken for a server.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -99,6 +101,28 @@ pub fn alive(dir: &Path) -> io::Result<Alive> {
         Err(Errno::WOULDBLOCK) => Ok(Alive::Held),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Writes down where the server of an open `.alive` listens: whoever comes after its death may
+/// have nothing else that tells.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn listens_at(mut alive: &File, socket: &Path) -> io::Result<()> {
+    alive.set_len(0)?;
+    alive.write_all(socket.as_os_str().as_encoded_bytes())
+}
+
+/// Where the server of a folder listens, or did.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn socket(dir: &Path) -> io::Result<PathBuf> {
+    Ok(PathBuf::from(OsString::from_vec(fs::read(
+        dir.join(ALIVE),
+    )?)))
 }
 
 /// Removes a folder that the caller has locked. For everybody else it is gone at once: who comes

@@ -10,7 +10,8 @@
 //!
 //! The same holds for a server whose pod has lost its own task while others go
 //! on: for those containerd, which knows them by the pod's server, runs no
-//! `delete`.
+//! `delete`; and for a server that is killed when containerd is. That one was not
+//! marked, and is by the first that comes up and finds it dead.
 
 use std::fs;
 use std::io;
@@ -24,6 +25,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The extension of a mark; the rest of its name is that of the folder.
 const EXTENSION: &str = "new";
+/// A file that is as old as the last look for dead servers.
+const LOOKED: &str = ".looked";
 
 /// Marks the server of a folder, which is to listen at a socket.
 ///
@@ -43,8 +46,11 @@ pub fn unmark(dir: &Path) {
 /// Removes folder and socket of each server below `run` that was marked more
 /// than `patience` ago and lives no more, after `clear` has removed what is made
 /// of tasks; and folders that whoever removed them was killed at. What cannot be
-/// removed is left to the next.
-pub fn sweep(run: &Path, patience: Duration, clear: impl Fn(&Path) -> io::Result<()>) {
+/// removed is left to the next. Once in `patience` at most, it looks for dead servers
+/// without a mark, and marks them. Returns whether there were any.
+pub fn sweep(run: &Path, patience: Duration, clear: impl Fn(&Path) -> io::Result<()>) -> bool {
+    let looks = is_time_to_look(run, patience);
+    let mut has_marked = false;
     for file in fs::read_dir(run).into_iter().flatten().flatten() {
         let path = file.path();
         let is = |extension: &str| path.extension().is_some_and(|it| it == extension);
@@ -52,8 +58,34 @@ pub fn sweep(run: &Path, patience: Duration, clear: impl Fn(&Path) -> io::Result
             let _ = remove_dead(&path, &clear);
         } else if is(GONE) && is_older(&file, patience) {
             let _ = fs::remove_dir_all(&path);
+        } else if looks && path.extension().is_none() {
+            has_marked |= mark_dead(&path).unwrap_or(false);
         }
     }
+    has_marked
+}
+
+/// To look at every server takes some system calls for each, too many where every pod has one.
+fn is_time_to_look(run: &Path, patience: Duration) -> bool {
+    let looked = run.join(LOOKED);
+    let last = fs::metadata(&looked).and_then(|metadata| metadata.modified());
+    let is_time = !last.is_ok_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed < patience));
+    is_time && fs::write(looked, "").is_ok()
+}
+
+/// Marks a server that is dead, and not marked.
+fn mark_dead(dir: &Path) -> io::Result<bool> {
+    if dir.with_extension(EXTENSION).exists() {
+        return Ok(false);
+    }
+    let Some(_lock) = folder::try_lock(dir)? else {
+        return Ok(false);
+    };
+    let Alive::Free(_alive) = folder::alive(dir)? else {
+        return Ok(false);
+    };
+    mark(dir, &folder::socket(dir)?)?;
+    Ok(true)
 }
 
 fn is_older(file: &fs::DirEntry, age: Duration) -> bool {
@@ -97,6 +129,7 @@ mod tests {
             };
             let socket = self.socket(name);
             fs::write(&socket, "").unwrap();
+            folder::listens_at(&alive, &socket).unwrap();
             mark(&dir, &socket).unwrap();
             (dir, alive)
         }
@@ -116,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_dead_server_without_a_task_is_removed() {
+    fn only_a_dead_server_is_removed_and_late() {
         let run = Run(tempfile::tempdir().unwrap());
         let (_, alive) = run.server("alive");
         drop(run.server("dead"));
@@ -124,16 +157,16 @@ mod tests {
         unmark(&served);
         fs::write(run.0.path().join("gone.new"), "/nonexistent").unwrap();
         fs::create_dir(run.0.path().join("half.1.gone")).unwrap();
-        sweep(run.0.path(), Duration::from_secs(3600), |_| Ok(()));
-        assert_eq!(run.names().len(), 10, "too young: {:?}", run.names());
+        let path = run.0.path();
+        assert!(sweep(path, Duration::from_secs(3600), |_| Ok(())));
+        let names = run.names();
+        assert_eq!(names.len(), 12, "too young: {names:?}");
+        assert!(names.contains(&"served.new".to_owned()), "{names:?}");
         let refuse = |_: &Path| Err(io::Error::from(io::ErrorKind::TimedOut));
-        sweep(run.0.path(), Duration::ZERO, refuse);
-        assert_eq!(run.names().len(), 8, "its task is left: {:?}", run.names());
-        sweep(run.0.path(), Duration::ZERO, |_| Ok(()));
-        assert_eq!(
-            run.names(),
-            ["alive", "alive.new", "alive.sock", "served", "served.sock"]
-        );
+        assert!(!sweep(path, Duration::ZERO, refuse), "all have a mark");
+        assert_eq!(run.names().len(), 10, "its task is left: {:?}", run.names());
+        sweep(path, Duration::ZERO, |_| Ok(()));
+        assert_eq!(run.names(), [LOOKED, "alive", "alive.new", "alive.sock"]);
         drop(alive);
     }
 }

@@ -180,6 +180,8 @@ fn spawn(order: &Order, alive: File) -> Result<()> {
     newcomers::mark(&order.dir, &order.socket)
         .with_context(|| format!("cannot write beside {}", order.dir.display()))?;
     let listener = listen(&order.socket)?;
+    folder::listens_at(&alive, &order.socket)
+        .with_context(|| format!("cannot write to {}", order.dir.display()))?;
     let memory = memory_file::sealed_json("order", order).context("cannot make a memory file")?;
     let program = install::beside(install::SERVER)?;
     let fds = [

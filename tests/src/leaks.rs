@@ -25,8 +25,10 @@ const STATE: [&str; 5] = [
     "var/lib/trireme",
     "var/lib/containerd/io.containerd.runtime.v2.task",
 ];
-/// What stays there on purpose: what is known of programs, for the next container.
-const KEPT: [&str; 3] = [
+/// What stays there on purpose, for the next server: when dead ones were looked for, and what is known
+/// of programs.
+const KEPT: [&str; 4] = [
+    "run/trireme/.looked",
     "run/trireme/identities",
     "run/trireme/verified",
     "var/lib/trireme/cache",

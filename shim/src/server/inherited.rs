@@ -12,11 +12,14 @@ use trireme_container::state::{self, StateDir};
 use super::aside::aside;
 use super::hooks::Hooks;
 use super::log::TaskLog;
+use crate::cleanup::poststop;
 use crate::newcomers;
 use crate::order::Order;
 
 /// How long it may take: less than containerd waits for the first answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How much longer the next look at what was marked waits than that has to be old.
+const LATER: Duration = Duration::from_secs(1);
 /// How many tasks are removed at a time, each by a thread.
 const AT_ONCE: usize = 16;
 
@@ -37,23 +40,32 @@ pub async fn clear(order: &Order) {
     }
 }
 
-/// Removes servers that died before they had made a task, on a thread of its own: what is left
-/// of them may take its time to end. Hooks of such a task have not run to their end, and are not
-/// run again.
+/// Removes servers that died and after which containerd does not clean up, on a thread of its own:
+/// what is left of them may take its time to end. Of what was marked only now, containerd has some
+/// time to do so.
 pub fn sweep(order: &Order) {
     let Some(run) = order.dir.parent().map(Path::to_owned) else {
         return;
     };
-    tokio::spawn(aside(move || {
-        newcomers::sweep(&run, newcomers::PATIENCE, clear_dead);
-    }));
+    tokio::spawn(async move {
+        loop {
+            let run = run.clone();
+            let sweep = move || newcomers::sweep(&run, newcomers::PATIENCE, clear_dead);
+            if !aside(sweep).await {
+                return;
+            }
+            tokio::time::sleep(newcomers::PATIENCE + LATER).await;
+        }
+    });
 }
 
-/// Ends and removes all that a dead server has left of tasks that were never made.
+/// Ends and removes all that a dead server has left.
 fn clear_dead(server: &Path) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     for state in state::all(server).map_err(io::Error::other)? {
-        state::clean(&state, deadline).map_err(io::Error::other)?;
+        if let Some(record) = state::clean(&state, deadline).map_err(io::Error::other)? {
+            poststop(&record, deadline).map_err(io::Error::other)?;
+        }
     }
     Ok(())
 }

@@ -23,6 +23,9 @@ use super::terminal::Terminal;
 /// How long a client may take to open and read the outputs of a process that
 /// has ended.
 const LATE_READER: Duration = Duration::from_millis(500);
+/// How long a client that comes back may take to put a process into its books, from the moment that
+/// it has begun to wait for the end.
+const COMING_BACK: Duration = Duration::from_secs(1);
 /// The pause between two looks at a FIFO.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -34,6 +37,8 @@ pub struct Process {
     body: OnceLock<Body>,
     /// How it has ended, from the moment that it was reaped.
     reaped: OnceLock<Exit>,
+    /// Whether a client knows of its end, or has asked for it.
+    is_known: watch::Sender<bool>,
 }
 
 /// What there is of a process once it has been spawned.
@@ -54,6 +59,7 @@ impl Process {
             state: watch::Sender::new(State::Created),
             body: OnceLock::new(),
             reaped: OnceLock::new(),
+            is_known: watch::Sender::new(false),
         }
     }
 
@@ -113,6 +119,29 @@ impl Process {
         }
     }
 
+    /// The same for a client.
+    ///
+    /// One that begins to wait when the process has been started is coming back, and is not answered
+    /// at once: the CRI part of containerd 1.7 forgets an end that comes between its wait and the
+    /// moment when the container is in its store, and takes it for running ever after (`loadContainer`,
+    /// `recover` and `startContainerExitMonitor` in `pkg/cri/server`). One that waits in order to kill
+    /// is.
+    pub async fn wait_as_client(&self) -> Exit {
+        let is_coming_back = self.state() != State::Created && !*self.is_known.borrow();
+        let noted = tokio::time::sleep(COMING_BACK);
+        let exit = self.wait().await;
+        if is_coming_back {
+            let mut is_known = self.is_known.subscribe();
+            tokio::select! {
+                () = noted => {}
+                // The sender lives as long as this process.
+                _ = is_known.wait_for(|is_known| *is_known) => {}
+            }
+        }
+        self.is_known.send_replace(true);
+        exit
+    }
+
     /// Lets it run.
     pub fn start(&self) -> Result<(), ServiceError> {
         let link = self.body.get().and_then(|body| lock(&body.link).take());
@@ -128,6 +157,9 @@ impl Process {
 
     /// Sends a signal, given by its number.
     pub fn kill(&self, signal: i32) -> Result<(), ServiceError> {
+        if signal == libc::SIGKILL {
+            self.is_known.send_replace(true);
+        }
         self.state().allows(Request::Kill)?;
         let body = self
             .body

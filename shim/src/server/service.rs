@@ -184,7 +184,11 @@ impl Service {
         let result = match made {
             Ok(container) => {
                 let pid = container.pid();
-                newcomers::unmark(&self.order().dir);
+                match self.is_found(&container.group) {
+                    true => newcomers::unmark(&self.order().dir),
+                    // It has gone meanwhile.
+                    false => self.mark(),
+                }
                 lock(&self.slots).insert(id.clone(), Slot::Made(container.clone()));
                 self.events.send(&created(request, pid));
                 tokio::spawn(container.watch(self.events.clone()));
@@ -197,6 +201,25 @@ impl Service {
         };
         self.changed.notify_one();
         result
+    }
+
+    /// Whether containerd would clean up after the containers of a pod if this server died: after
+    /// those of a server of the pod's own only where it finds the pod.
+    fn is_found(&self, pod: &str) -> bool {
+        self.order().mode == ServerMode::PerNode || self.knows(pod)
+    }
+
+    /// Has the next server clean up if this one dies.
+    fn mark(&self) {
+        let order = self.order();
+        let _ = newcomers::mark(&order.dir, &order.socket);
+    }
+
+    /// Marks the server where a pod has gone and others of it go on.
+    fn has_lost(&self, pod: &str) {
+        if !self.is_found(pod) && !self.members(pod).is_empty() {
+            self.mark();
+        }
     }
 
     /// What `start` announced is there.
@@ -228,6 +251,7 @@ impl Service {
             sandbox.stop().await;
             sandbox.remove()?;
             self.maker.sandboxes.take(id);
+            self.has_lost(id);
             self.changed.notify_one();
         }
         self.ask_shutdown_when_empty();
@@ -273,12 +297,7 @@ impl Service {
             }
         }
         self.changed.notify_one();
-        let order = self.order();
-        let is_pods_own = order.mode == ServerMode::PerPod && container.group == container.id;
-        if is_pods_own && !self.members(&container.id).is_empty() {
-            // Nobody would clean up after those if this server died now.
-            let _ = newcomers::mark(&order.dir, &order.socket);
-        }
+        self.has_lost(&container.id);
         let (id, pid) = (container.id.clone(), container.pid());
         self.events.send(&Event::Delete { id, pid, exit });
         Ok(deleted(pid, exit))

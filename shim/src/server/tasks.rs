@@ -281,7 +281,7 @@ impl Task for Tasks {
         request: api::WaitRequest,
     ) -> ttrpc::Result<api::WaitResponse> {
         let (_, process) = self.0.process(&request.id, &request.exec_id)?;
-        let exit = process.wait().await;
+        let exit = process.wait_as_client().await;
         Ok(api::WaitResponse {
             exit_status: exit.status,
             exited_at: MessageField::some(timestamp(exit.at)),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use trireme_container::state;
 use trireme_shim::install::SERVER;
 use trireme_shim::newcomers;
-use trireme_tests::protocol::client::{Answer, Client};
+use trireme_tests::protocol::client::{Answer, Client, Pending};
 use trireme_tests::protocol::methods::TASK_V2;
 
 use crate::executor::{NEVER, NOTHING};
@@ -25,7 +25,7 @@ pub type Case = fn() -> Result<()>;
 
 /// One trial for each behaviour.
 pub fn trials() -> Vec<Trial> {
-    let cases: [(&str, Case); 8] = [
+    let cases: [(&str, Case); 10] = [
         ("hooks_run_in_their_order", hooks_run_in_their_order),
         (
             "a_hook_that_fails_fails_create",
@@ -51,6 +51,14 @@ pub fn trials() -> Vec<Trial> {
         (
             "a_server_is_marked_when_its_pod_goes_on_without_its_own_task",
             a_server_is_marked_when_its_pod_goes_on_without_its_own_task,
+        ),
+        (
+            "an_end_waits_for_a_client_that_comes_back",
+            an_end_waits_for_a_client_that_comes_back,
+        ),
+        (
+            "an_end_does_not_wait_for_a_client_that_kills",
+            an_end_does_not_wait_for_a_client_that_kills,
         ),
     ];
     trials_of("calls", cases)
@@ -309,6 +317,7 @@ fn delete_ends_a_create_that_nobody_waits_for() -> Result<()> {
 /// containerd runs no `delete` for what is left of such a pod.
 fn a_server_is_marked_when_its_pod_goes_on_without_its_own_task() -> Result<()> {
     const MEMBER: &str = "two";
+    const LATE: &str = "three";
     let mut fixture = Fixture::new("/sleep.wasm", |_| json!({}))?;
     let mut spec = fixture.spec()?;
     spec["annotations"]["io.kubernetes.cri.sandbox-id"] = json!(ID);
@@ -320,6 +329,13 @@ fn a_server_is_marked_when_its_pod_goes_on_without_its_own_task() -> Result<()> 
     ensure!(!mark.exists(), "it has its task");
     fixture.call("Delete")?;
     ensure!(mark.exists(), "nobody would clean up after {MEMBER}");
+    // Its Start was on its way when the pod went.
+    let mut spec = fixture.spec()?;
+    spec["annotations"]["io.kubernetes.cri.sandbox-id"] = json!(ID);
+    let bundle = fixture.server.bundle(LATE, spec)?;
+    let late = json!({ "id": LATE, "bundle": bundle });
+    fixture.client.call("Create", &late)?.expect()?;
+    ensure!(mark.exists(), "nobody would clean up after {LATE}");
     fixture.server.kill()?;
     let run = fixture.server.folder();
     let run = run.parent().context("a folder of servers")?;
@@ -339,4 +355,53 @@ fn a_server_is_marked_when_its_pod_goes_on_without_its_own_task() -> Result<()> 
         "a cgroup is left"
     );
     Ok(())
+}
+
+/// How long a client that comes back may take to put a task into its books.
+const COMING_BACK: Duration = Duration::from_secs(1);
+
+/// A guest that runs, for a client that has seen it start and for one that comes later and waits;
+/// with the moment of that.
+fn waited_for() -> Result<(Fixture, Client, Pending, Instant)> {
+    let mut fixture = Fixture::new("/sleep.wasm", |_| json!({}))?;
+    fixture.create()?.expect()?;
+    fixture.client.send("Wait", &json!({ "id": ID }))?;
+    fixture.call("Start")?;
+    let mut second = Client::connect(&fixture.server.socket(), TASK_V2)?;
+    std::mem::swap(&mut fixture.client, &mut second);
+    let sent = Instant::now();
+    let wait = fixture.client.send("Wait", &json!({ "id": ID }))?;
+    Ok((fixture, second, wait, sent))
+}
+
+fn an_end_waits_for_a_client_that_comes_back() -> Result<()> {
+    let (mut fixture, first, wait, sent) = waited_for()?;
+    drop(first);
+    // It is served when the connection before it is gone.
+    fixture.call("State")?;
+    fixture.server.end(ID)?;
+    let answer = fixture.client.answer(&wait, LIMIT)?;
+    let took = sent.elapsed();
+    answer.context("the end was never told")?.expect()?;
+    ensure!(took >= COMING_BACK, "told after {took:?}");
+    // Whoever knows it may ask again.
+    let sent = Instant::now();
+    fixture.call("Wait")?;
+    let took = sent.elapsed();
+    ensure!(took < COMING_BACK, "told once more after {took:?}");
+    fixture.call("Delete")?;
+    fixture.expect_gone()
+}
+
+fn an_end_does_not_wait_for_a_client_that_kills() -> Result<()> {
+    let (mut fixture, first, wait, sent) = waited_for()?;
+    drop(first);
+    let kill = json!({ "id": ID, "signal": 9 });
+    fixture.client.call("Kill", &kill)?.expect()?;
+    let answer = fixture.client.answer(&wait, LIMIT)?;
+    let took = sent.elapsed();
+    answer.context("the end was never told")?.expect()?;
+    ensure!(took < COMING_BACK, "told after {took:?}");
+    fixture.call("Delete")?;
+    fixture.expect_gone()
 }

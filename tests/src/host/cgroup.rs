@@ -5,11 +5,12 @@
 //! `trireme-tests/NAME-CACHE` of the machine: two hosts cannot meet, and what is left below it
 //! belongs to this host alone.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::fcntl::{Flock, FlockArg};
 
 /// Where the machine, and every host, has its hierarchies.
 pub const ROOT: &str = "/sys/fs/cgroup";
@@ -75,8 +76,17 @@ fn parse(line: &str) -> Option<Hierarchy> {
     })
 }
 
+/// Keeps [`PARENT`] as it is: it goes with the last host, whose end may be another's beginning.
+fn hold_parent() -> Result<Flock<File>> {
+    let root = File::open(ROOT).with_context(|| format!("open {ROOT}"))?;
+    let held = Flock::lock(root, FlockArg::LockExclusive);
+    held.map_err(|(_, errno)| errno)
+        .with_context(|| format!("lock {ROOT}"))
+}
+
 /// Makes the folders of a host.
 pub fn create(host: &str) -> Result<()> {
+    let _held = hold_parent()?;
     for hierarchy in hierarchies()? {
         let folder = hierarchy.folder(host);
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
@@ -129,6 +139,7 @@ pub fn remove(host: &str, limit: Duration) -> Result<()> {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        let _held = hold_parent()?;
         // Fails while other hosts are up.
         let _ = fs::remove_dir(hierarchy.path.join(PARENT));
     }

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -54,6 +55,16 @@ impl Host {
     /// The last lines of containerd's log.
     pub fn log_tail(&self) -> String {
         containerd::DAEMON.tail(&self.instance, 0, 25)
+    }
+
+    /// Writes containerd's log to a file that outlives the host.
+    pub fn keep_log(&self, name: &str) -> Result<PathBuf> {
+        let folder = paths::cache()?.join("failed");
+        std::fs::create_dir_all(&folder)?;
+        let file = folder.join(format!("{}-{name}.log", self.instance.kind.name));
+        let log = containerd::DAEMON.tail(&self.instance, 0, usize::MAX);
+        std::fs::write(&file, log)?;
+        Ok(file)
     }
 
     /// Whether it is an emulated machine that has ended by itself, as such machines may.
@@ -178,12 +189,12 @@ impl Host {
         }
     }
 
-    fn images(&self) -> Result<std::path::PathBuf> {
+    fn images(&self) -> Result<PathBuf> {
         Ok(self.guests()?.join("images"))
     }
 
     /// The folder with all that was built for guests.
-    pub fn guests(&self) -> Result<std::path::PathBuf> {
+    pub fn guests(&self) -> Result<PathBuf> {
         let note = std::fs::read_to_string(self.instance.state()?.join("images.imported"))?;
         Ok(note.into())
     }

@@ -12,7 +12,7 @@ mod hosts;
 mod mode;
 mod test;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cases::{Case, Needs, soak, walk};
 use hosts::Hosts;
@@ -29,12 +29,17 @@ fn main() {
     let mut arguments = Arguments::from_args();
     let hosts = Arc::new(Hosts::new());
     arguments.test_threads.get_or_insert_with(threads);
-    let [usual, emulated] = [false, true].map(|emulated| trials(&hosts, emulated));
+    let failures = Failures::default();
+    let [usual, emulated] = [false, true].map(|emulated| trials(&hosts, &failures, emulated));
     let conclusion = libtest_mimic::run(&arguments, usual);
     // After the others: an emulated machine takes all processors there are.
     hosts.take_down();
     let last = libtest_mimic::run(&arguments, emulated);
     hosts.take_down();
+    // What failed among the first stands far above by now.
+    for failure in lock(&failures).iter() {
+        eprintln!("e2e: failed: {failure}\n");
+    }
     conclusion.exit_if_failed();
     last.exit();
 }
@@ -46,7 +51,7 @@ fn threads() -> usize {
 }
 
 /// Hosts alternate, so that no thread waits for the host of another.
-fn trials(hosts: &Arc<Hosts>, emulated: bool) -> Vec<Trial> {
+fn trials(hosts: &Arc<Hosts>, failures: &Failures, emulated: bool) -> Vec<Trial> {
     differences_are_of_checks();
     let of_host = |index| {
         let kind = hosts.kind(index);
@@ -64,7 +69,7 @@ fn trials(hosts: &Arc<Hosts>, emulated: bool) -> Vec<Trial> {
     while !rest.is_empty() {
         rest.retain_mut(|(index, of_host)| {
             let next = of_host.find(|(_, case)| hosts.has(*index, case.needs));
-            trials.extend(next.map(|(mode, case)| trial(hosts, *index, mode, case)));
+            trials.extend(next.map(|(mode, case)| trial(hosts, failures, *index, mode, case)));
             next.is_some()
         });
     }
@@ -160,9 +165,21 @@ fn cases_in(mode: Mode, is_first: bool) -> impl Iterator<Item = Case> {
     })
 }
 
-fn trial(hosts: &Arc<Hosts>, index: usize, mode: Mode, case: Case) -> Trial {
+fn trial(hosts: &Arc<Hosts>, failures: &Failures, index: usize, mode: Mode, case: Case) -> Trial {
     let name = format!("{}::{}::{}", hosts.kind(index), mode.name(), case.name);
-    let hosts = Arc::clone(hosts);
-    let run = move || test::run(&hosts, index, mode, &case).map_err(Into::into);
+    let (hosts, failures, whose) = (Arc::clone(hosts), Arc::clone(failures), name.clone());
+    let run = move || {
+        test::run(&hosts, index, mode, &case).map_err(|error| {
+            lock(&failures).push(format!("{whose}: {error}"));
+            error.into()
+        })
+    };
     Trial::test(name, run)
+}
+
+/// The trials that have failed, each with what it said.
+type Failures = Arc<Mutex<Vec<String>>>;
+
+fn lock(failures: &Failures) -> MutexGuard<'_, Vec<String>> {
+    failures.lock().unwrap_or_else(PoisonError::into_inner)
 }

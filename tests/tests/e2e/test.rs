@@ -1,12 +1,12 @@
 //! One case on one host: the words that cases are written in, and what is checked after each.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use trireme_tests::engines::{Engine, differences};
 use trireme_tests::leaks::{Snapshot, wait_until_clean};
 
-use crate::cases::{Case, Needs};
+use crate::cases::{Case, Needs, wait_until};
 use crate::command::{LIMIT, Output, Running};
 use crate::hosts::{Host, Hosts, SECOND_NAMESPACE};
 use crate::mode::Mode;
@@ -39,8 +39,12 @@ pub fn run(hosts: &Hosts, index: usize, mode: Mode, case: &Case) -> Result<(), S
             );
             continue;
         }
+        let whole = match host.keep_log(&format!("{}-{}", mode.name(), case.name)) {
+            Ok(file) => format!("all of it is in {}", file.display()),
+            Err(error) => format!("the rest could not be kept: {error:#}"),
+        };
         return Err(format!(
-            "{error:#}\nthe end of containerd's log:\n{}",
+            "{error:#}\nthe end of containerd's log ({whole}):\n{}",
             host.log_tail()
         ));
     }
@@ -243,25 +247,18 @@ impl Test<'_> {
 
     /// Waits until `ctr task ls` tells the task.
     pub fn wait_for_task(&self) -> Result<()> {
-        let deadline = Instant::now() + LIMIT;
-        while let Err(error) = self.task() {
-            if Instant::now() > deadline {
-                return Err(error).context("the task never came");
-            }
-        }
-        Ok(())
+        wait_until(|| self.task())
+            .context("the task never came")
+            .map(drop)
     }
 
     /// Waits until `ctr task ls` tells this status.
     pub fn wait_for_status(&self, status: &str) -> Result<()> {
-        let deadline = Instant::now() + LIMIT;
-        loop {
+        wait_until(|| {
             let (_, now) = self.task()?;
-            if now == status {
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "still {now}, not {status}");
-        }
+            ensure!(now == status, "still {now}, not {status}");
+            Ok(())
+        })
     }
 
     /// That the host still runs guests after what this case did to it.
@@ -317,17 +314,14 @@ impl Test<'_> {
 
     /// Waits until `docker inspect` tells this by a template.
     pub fn wait_for_inspect(&self, template: &str, wanted: &str) -> Result<()> {
-        let deadline = Instant::now() + LIMIT;
-        loop {
+        wait_until(|| {
             let seen = self.inspect(template)?;
-            if seen == wanted {
-                return Ok(());
-            }
             ensure!(
-                Instant::now() < deadline,
+                seen == wanted,
                 "{template} is still `{seen}`, not `{wanted}`"
             );
-        }
+            Ok(())
+        })
     }
 
     fn remove_all_of_docker(&self) {

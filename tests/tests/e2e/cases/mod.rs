@@ -34,7 +34,7 @@ mod wasmedge;
 mod wasmedge_native;
 mod zygote;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -135,6 +135,9 @@ pub fn soak() -> bool {
     std::env::var_os("TRIREME_SOAK").is_some()
 }
 
+/// The pause between two questions: a client that is started for each takes a processor.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Asks until the answer is right.
 pub fn wait_until<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
     let deadline = Instant::now() + LIMIT;
@@ -143,7 +146,7 @@ pub fn wait_until<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
             Err(error) if Instant::now() > deadline => {
                 return Err(error).context(format!("not so after {LIMIT:?}"));
             }
-            Err(_) => {}
+            Err(_) => std::thread::sleep(PAUSE),
             answer => return answer,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 use super::super::{cases, soak};
-use super::fleet::{All, Fleet, Made, Plan, Seen, Wanted};
+use super::fleet::{AT_A_TIME, All, Fleet, Made, Plan, Seen, Wanted};
 use crate::command::LIMIT;
 use crate::mode::{Mode, Server};
 use crate::test::Test;
@@ -19,6 +19,7 @@ cases! {
         a_killed_container_is_told_alone,
         a_killed_server_is_told_with_its_pods_alone,
         containerd_comes_back_to_all_its_pods,
+        ends_while_containerd_comes_up_are_told,
         pods_that_lost_server_and_containerd_are_told,
     ],
 }
@@ -269,6 +270,31 @@ fn containerd_comes_back_to_all_its_pods(test: &Test<'_>) -> Result<()> {
         pods[2..]
             .iter()
             .try_for_each(|pod| ended_when_asked(&now, pod))
+    })
+}
+
+/// One after another is killed while containerd takes containers into its store; what 1.7 is told
+/// of before, it forgets (docs/decisions/0031-a-client-that-comes-back.md).
+fn ends_while_containerd_comes_up_are_told(test: &Test<'_>) -> Result<()> {
+    each(test, |fleet, server| {
+        let plan = |n| mixed(test, &format!("pod-{n}"), handler(server));
+        let pods = fleet.up(&(0..AT_A_TIME).map(plan).collect::<Vec<_>>())?;
+        let before = fleet.look()?;
+        let ids: Vec<_> = pods.iter().flat_map(Made::ids).collect();
+        let pids = ids.iter().map(|id| Ok(of(&before, id)?.pid.to_string()));
+        let pids = pids.collect::<Result<Vec<_>>>()?.join(" ");
+        test.kill_containerd()?;
+        // It stands still while one dies, so that what it does next comes after that.
+        let script = "until containerd=$(pgrep -x containerd); do sleep 0.01; done
+            for pid in $0; do
+                kill -STOP $containerd; kill -KILL $pid; sleep 0.01; kill -CONT $containerd
+                sleep 0.002
+            done";
+        let killing = test.start(&["bash", "-euc", script, &pids])?;
+        fleet.start_containerd()?;
+        killing.finish(LIMIT)?.expect(0)?;
+        fleet.look_until(|all| ids.iter().try_for_each(|id| is_told_lost(of(all, id)?)))?;
+        are_ready(fleet, &pods.iter().collect::<Vec<_>>())
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::super::wait_until;
 use super::sandboxes::server_of;
 use super::{CRICTL, crictl};
-use crate::command::{LIMIT, Output, Running};
+use crate::command::{Output, Running};
 use crate::mode::Mode;
 use crate::test::Test;
 
@@ -287,11 +287,9 @@ impl<'a> Fleet<'a> {
     /// Starts containerd again, and waits until its part for Kubernetes answers.
     pub fn start_containerd(&self) -> Result<()> {
         self.test.start_containerd()?;
-        let deadline = Instant::now() + LIMIT;
-        while let Err(error) = crictl(self.test, &["version"]) {
-            ensure!(Instant::now() < deadline, "CRI does not answer: {error:#}");
-        }
-        Ok(())
+        wait_until(|| crictl(self.test, &["version"]))
+            .context("CRI does not answer")
+            .map(drop)
     }
 
     /// Sends a signal to a process.
@@ -321,9 +319,9 @@ impl<'a> Fleet<'a> {
 
     /// Starts to remove every pod, as often as it takes.
     pub fn start_removal(&self) -> Result<Running> {
-        // An answer that there is none has to be one.
+        // An answer that there is none has to be one; a loop ends with the code of its last try.
         let script = format!(
-            "until left=$({0} pods --quiet) && [ -z \"$left\" ]; do {0} rmp --all --force >&2; done",
+            "until left=$({0} pods --quiet) && [ -z \"$left\" ]; do {0} rmp --all --force >&2; done; true",
             CRICTL.join(" ")
         );
         self.test.start(&["bash", "-uc", &script])
