@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
@@ -26,6 +26,9 @@ const LATE_READER: Duration = Duration::from_millis(500);
 /// How long a client that comes back may take to put a process into its books, from the moment that
 /// it has begun to wait for the end.
 const COMING_BACK: Duration = Duration::from_secs(1);
+/// How long after a process's start a client that has started it may begin to wait: it does both at
+/// the same time.
+const STARTING: Duration = Duration::from_millis(200);
 /// The pause between two looks at a FIFO.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -35,6 +38,8 @@ pub struct Process {
     pub streams: StreamNames,
     state: watch::Sender<State>,
     body: OnceLock<Body>,
+    /// When it was let run.
+    started: OnceLock<Instant>,
     /// How it has ended, from the moment that it was reaped.
     reaped: OnceLock<Exit>,
     /// Whether a client knows of its end, or has asked for it.
@@ -58,6 +63,7 @@ impl Process {
             streams,
             state: watch::Sender::new(State::Created),
             body: OnceLock::new(),
+            started: OnceLock::new(),
             reaped: OnceLock::new(),
             is_known: watch::Sender::new(false),
         }
@@ -121,13 +127,15 @@ impl Process {
 
     /// The same for a client.
     ///
-    /// One that begins to wait when the process has been started is coming back, and is not answered
-    /// at once: the CRI part of containerd 1.7 forgets an end that comes between its wait and the
-    /// moment when the container is in its store, and takes it for running ever after (`loadContainer`,
-    /// `recover` and `startContainerExitMonitor` in `pkg/cri/server`). One that waits in order to kill
-    /// is.
+    /// One that begins to wait for a process that has run for a while is coming back, and is not
+    /// answered at once: the CRI part of containerd 1.7 forgets an end that comes between its wait and
+    /// the moment when the container is in its store, and takes it for running ever after
+    /// (`loadContainer`, `recover` and `startContainerExitMonitor` in `pkg/cri/server`). One that waits
+    /// in order to kill is.
     pub async fn wait_as_client(&self) -> Exit {
-        let is_coming_back = self.state() != State::Created && !*self.is_known.borrow();
+        let started = self.started.get();
+        let has_run = started.is_some_and(|started| started.elapsed() > STARTING);
+        let is_coming_back = has_run && !*self.is_known.borrow();
         let noted = tokio::time::sleep(COMING_BACK);
         let exit = self.wait().await;
         if is_coming_back {
@@ -151,6 +159,7 @@ impl Process {
                 "the container's process is gone".into(),
             ));
         }
+        let _ = self.started.set(Instant::now());
         self.has_done(Request::Start);
         Ok(())
     }

@@ -25,7 +25,7 @@ pub type Case = fn() -> Result<()>;
 
 /// One trial for each behaviour.
 pub fn trials() -> Vec<Trial> {
-    let cases: [(&str, Case); 10] = [
+    let cases: [(&str, Case); 11] = [
         ("hooks_run_in_their_order", hooks_run_in_their_order),
         (
             "a_hook_that_fails_fails_create",
@@ -59,6 +59,10 @@ pub fn trials() -> Vec<Trial> {
         (
             "an_end_does_not_wait_for_a_client_that_kills",
             an_end_does_not_wait_for_a_client_that_kills,
+        ),
+        (
+            "an_end_does_not_wait_for_a_client_that_has_started_it",
+            an_end_does_not_wait_for_a_client_that_has_started_it,
         ),
     ];
     trials_of("calls", cases)
@@ -359,6 +363,8 @@ fn a_server_is_marked_when_its_pod_goes_on_without_its_own_task() -> Result<()> 
 
 /// How long a client that comes back may take to put a task into its books.
 const COMING_BACK: Duration = Duration::from_secs(1);
+/// More than a client that has started a task may take to begin to wait for it.
+const STARTED: Duration = Duration::from_millis(300);
 
 /// A guest that runs, for a client that has seen it start and for one that comes later and waits;
 /// with the moment of that.
@@ -367,6 +373,7 @@ fn waited_for() -> Result<(Fixture, Client, Pending, Instant)> {
     fixture.create()?.expect()?;
     fixture.client.send("Wait", &json!({ "id": ID }))?;
     fixture.call("Start")?;
+    std::thread::sleep(STARTED);
     let mut second = Client::connect(&fixture.server.socket(), TASK_V2)?;
     std::mem::swap(&mut fixture.client, &mut second);
     let sent = Instant::now();
@@ -398,6 +405,22 @@ fn an_end_does_not_wait_for_a_client_that_kills() -> Result<()> {
     drop(first);
     let kill = json!({ "id": ID, "signal": 9 });
     fixture.client.call("Kill", &kill)?.expect()?;
+    let answer = fixture.client.answer(&wait, LIMIT)?;
+    let took = sent.elapsed();
+    answer.context("the end was never told")?.expect()?;
+    ensure!(took < COMING_BACK, "told after {took:?}");
+    fixture.call("Delete")?;
+    fixture.expect_gone()
+}
+
+/// Clients written in Go send both calls at the same time.
+fn an_end_does_not_wait_for_a_client_that_has_started_it() -> Result<()> {
+    let mut fixture = Fixture::new("/sleep.wasm", |_| json!({}))?;
+    fixture.create()?.expect()?;
+    fixture.call("Start")?;
+    let sent = Instant::now();
+    let wait = fixture.client.send("Wait", &json!({ "id": ID }))?;
+    fixture.server.end(ID)?;
     let answer = fixture.client.answer(&wait, LIMIT)?;
     let took = sent.elapsed();
     answer.context("the end was never told")?.expect()?;
