@@ -84,8 +84,10 @@ pub fn lock(dir: &Path) -> io::Result<Option<File>> {
 pub fn try_lock(dir: &Path) -> io::Result<Option<File>> {
     let file = open(&dir.join(LOCK), false)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) if is_still(&file, dir) => Ok(Some(file)),
+        Ok(()) => Err(io::ErrorKind::NotFound.into()),
         Err(Errno::WOULDBLOCK) => Ok(None),
-        other => other.map(|()| Some(file)).map_err(io::Error::from),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -128,6 +128,7 @@ impl Container {
 
     /// Removes what is left of a program that was executed.
     pub async fn delete_exec(&self, exec: &Exec) -> Result<Exit, ServiceError> {
+        exec.process.is_to_end();
         let exit = exec.delete().await?;
         if let Some(logger) = exec.process.logger() {
             self.forget_logger(logger);
@@ -201,6 +202,7 @@ impl Container {
             self.watch_memory(events);
         }
         self.hooks.poststart(self.pid(), &self.log).await;
+        self.init.has_started();
         Ok(())
     }
 
@@ -287,6 +289,7 @@ impl Container {
             return Err(ServiceError::NotFound("container not created".into()));
         }
         self.init.state_now().allows(Request::Delete)?;
+        self.init.is_to_end();
         if self.init.state().exit().is_none() {
             self.init.kill_now();
         }

@@ -3,9 +3,10 @@
 //! before containerd's `delete` has been through with those that were lost.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use trireme_container::state::{self, StateDir};
 
@@ -40,34 +41,45 @@ pub async fn clear(order: &Order) {
     }
 }
 
-/// Removes servers that died and after which containerd does not clean up, on a thread of its own:
-/// what is left of them may take its time to end. Of what was marked only now, containerd has some
-/// time to do so.
+/// Removes servers that died and after which containerd does not clean up, on a thread of its own,
+/// or not at all where there is none to be had: what is left of them may take its time to end. Of
+/// what died only now, containerd has some time to do so.
 pub fn sweep(order: &Order) {
     let Some(run) = order.dir.parent().map(Path::to_owned) else {
         return;
     };
     tokio::spawn(async move {
-        loop {
-            let run = run.clone();
-            let sweep = move || newcomers::sweep(&run, newcomers::PATIENCE, clear_dead);
-            if !aside(sweep).await {
-                return;
-            }
+        let mut is_first = true;
+        while swept(run.clone()).await || is_first {
+            is_first = false;
             tokio::time::sleep(newcomers::PATIENCE + LATER).await;
         }
     });
 }
 
-/// Ends and removes all that a dead server has left.
+/// Whether one was found that has to wait for the next time.
+async fn swept(run: PathBuf) -> bool {
+    let (done, result) = oneshot::channel();
+    let sweep = move || done.send(newcomers::sweep(&run, newcomers::PATIENCE, clear_dead));
+    let spawned = std::thread::Builder::new().spawn(sweep);
+    spawned.is_ok() && result.await.unwrap_or(false)
+}
+
+/// Ends and removes all that a dead server has left: what one thing does not let go of keeps no
+/// other from going.
 fn clear_dead(server: &Path) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
+    let mut result = Ok(());
     for state in state::all(server).map_err(io::Error::other)? {
-        if let Some(record) = state::clean(&state, deadline).map_err(io::Error::other)? {
-            poststop(&record, deadline).map_err(io::Error::other)?;
-        }
+        let cleared = state::clean(&state, deadline)
+            .map_err(io::Error::other)
+            .and_then(|record| match record {
+                Some(record) => poststop(&record, deadline).map_err(io::Error::other),
+                None => Ok(()),
+            });
+        result = result.and(cleared);
     }
-    Ok(())
+    result
 }
 
 async fn clear_one(state: StateDir, deadline: Instant) {

@@ -38,12 +38,20 @@ pub struct Process {
     pub streams: StreamNames,
     state: watch::Sender<State>,
     body: OnceLock<Body>,
-    /// When it was let run.
-    started: OnceLock<Instant>,
+    /// When a client was told that it was let run.
+    started: Mutex<Option<Instant>>,
     /// How it has ended, from the moment that it was reaped.
     reaped: OnceLock<Exit>,
-    /// Whether a client knows of its end, or has asked for it.
-    is_known: watch::Sender<bool>,
+    /// What clients know of its end.
+    known: watch::Sender<Known>,
+}
+
+/// What clients know of a process's end.
+#[derive(Default)]
+struct Known {
+    is_told: bool,
+    /// When one last asked for it.
+    asked: Option<Instant>,
 }
 
 /// What there is of a process once it has been spawned.
@@ -63,9 +71,9 @@ impl Process {
             streams,
             state: watch::Sender::new(State::Created),
             body: OnceLock::new(),
-            started: OnceLock::new(),
+            started: Mutex::default(),
             reaped: OnceLock::new(),
-            is_known: watch::Sender::new(false),
+            known: watch::Sender::default(),
         }
     }
 
@@ -131,23 +139,38 @@ impl Process {
     /// answered at once: the CRI part of containerd 1.7 forgets an end that comes between its wait and
     /// the moment when the container is in its store, and takes it for running ever after
     /// (`loadContainer`, `recover` and `startContainerExitMonitor` in `pkg/cri/server`). One that waits
-    /// in order to kill is.
+    /// in order to end it is.
     pub async fn wait_as_client(&self) -> Exit {
-        let started = self.started.get();
-        let has_run = started.is_some_and(|started| started.elapsed() > STARTING);
-        let is_coming_back = has_run && !*self.is_known.borrow();
+        let came = Instant::now();
+        let started = *lock(&self.started);
+        let has_run = started.is_some_and(|started| came > started + STARTING);
         let noted = tokio::time::sleep(COMING_BACK);
         let exit = self.wait().await;
-        if is_coming_back {
-            let mut is_known = self.is_known.subscribe();
+        if has_run {
+            let mut known = self.known.subscribe();
+            let is_known = |known: &Known| {
+                let is_asked = |asked: Instant| asked + STARTING > came;
+                known.is_told || known.asked.is_some_and(is_asked)
+            };
             tokio::select! {
                 () = noted => {}
                 // The sender lives as long as this process.
-                _ = is_known.wait_for(|is_known| *is_known) => {}
+                _ = known.wait_for(is_known) => {}
             }
         }
-        self.is_known.send_replace(true);
+        self.known.send_modify(|known| known.is_told = true);
         exit
+    }
+
+    /// Takes note that a client is told of its start.
+    pub fn has_started(&self) {
+        *lock(&self.started) = Some(Instant::now());
+    }
+
+    /// Takes note that a client asks for its end.
+    pub fn is_to_end(&self) {
+        let now = Instant::now();
+        self.known.send_modify(|known| known.asked = Some(now));
     }
 
     /// Lets it run.
@@ -159,16 +182,14 @@ impl Process {
                 "the container's process is gone".into(),
             ));
         }
-        let _ = self.started.set(Instant::now());
+        self.has_started();
         self.has_done(Request::Start);
         Ok(())
     }
 
     /// Sends a signal, given by its number.
     pub fn kill(&self, signal: i32) -> Result<(), ServiceError> {
-        if signal == libc::SIGKILL {
-            self.is_known.send_replace(true);
-        }
+        self.is_to_end();
         self.state().allows(Request::Kill)?;
         let body = self
             .body
@@ -193,6 +214,7 @@ impl Process {
 
     /// Ends it whatever its state; its end is reported on its own.
     pub fn kill_now(&self) {
+        self.is_to_end();
         if let Some(body) = self.body.get() {
             kill_now(body.child.pidfd.as_fd());
         }

@@ -184,12 +184,12 @@ impl Service {
         let result = match made {
             Ok(container) => {
                 let pid = container.pid();
-                match self.is_found(&container.group) {
-                    true => newcomers::unmark(&self.order().dir),
-                    // It has gone meanwhile.
-                    false => self.mark(),
+                if self.is_found(&container.group) {
+                    newcomers::unmark(&self.order().dir);
                 }
                 lock(&self.slots).insert(id.clone(), Slot::Made(container.clone()));
+                // It may have gone meanwhile.
+                self.has_lost(&container.group);
                 self.events.send(&created(request, pid));
                 tokio::spawn(container.watch(self.events.clone()));
                 Ok(pid)

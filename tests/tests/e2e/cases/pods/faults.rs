@@ -286,6 +286,7 @@ fn ends_while_containerd_comes_up_are_told(test: &Test<'_>) -> Result<()> {
         test.kill_containerd()?;
         // It stands still while one dies, so that what it does next comes after that.
         let script = "until containerd=$(pgrep -x containerd); do sleep 0.01; done
+            trap 'kill -CONT $containerd' EXIT
             for pid in $0; do
                 kill -STOP $containerd; kill -KILL $pid; sleep 0.01; kill -CONT $containerd
                 sleep 0.002
