@@ -25,6 +25,20 @@ pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
     }
 }
 
+/// The same, or nothing where there is no thread to be had: the work may do with its thread as it
+/// likes.
+pub(super) async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    let work = move || {
+        // Nobody waits for it where the server is about to end.
+        let _ = done.send(work());
+    };
+    std::thread::Builder::new().spawn(work).ok()?;
+    result.await.ok()
+}
+
 fn run(work: &Mutex<Option<impl FnOnce()>>) {
     let work = lock(work).take();
     if let Some(work) = work {

@@ -6,11 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use trireme_container::state::{self, StateDir};
 
-use super::aside::aside;
+use super::aside::{apart, aside};
 use super::hooks::Hooks;
 use super::log::TaskLog;
 use crate::cleanup::poststop;
@@ -59,10 +58,8 @@ pub fn sweep(order: &Order) {
 
 /// Whether one was found that has to wait for the next time.
 async fn swept(run: PathBuf) -> bool {
-    let (done, result) = oneshot::channel();
-    let sweep = move || done.send(newcomers::sweep(&run, newcomers::PATIENCE, clear_dead));
-    let spawned = std::thread::Builder::new().spawn(sweep);
-    spawned.is_ok() && result.await.unwrap_or(false)
+    let sweep = move || newcomers::sweep(&run, newcomers::PATIENCE, clear_dead);
+    apart(sweep).await.unwrap_or(false)
 }
 
 /// Ends and removes all that a dead server has left: what one thing does not let go of keeps no

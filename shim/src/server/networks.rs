@@ -9,10 +9,10 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use trireme_container::init::namespaces;
 
+use super::aside::apart;
 use super::process::lock;
 
 /// How long no container may have been made before the stock is filled: those that come at
@@ -74,13 +74,7 @@ impl Networks {
 /// A new namespace, made on a thread that ends with it: no other must be left in there, so
 /// where there is no thread to be had there is no namespace either.
 async fn made() -> Option<OwnedFd> {
-    let (done, made) = oneshot::channel();
-    let work = move || {
-        // Nobody waits for it where the server is about to end.
-        let _ = done.send(namespaces::new_network().ok());
-    };
-    std::thread::Builder::new().spawn(work).ok()?;
-    made.await.ok()?
+    apart(|| namespaces::new_network().ok()).await.flatten()
 }
 
 #[cfg(test)]

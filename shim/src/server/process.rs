@@ -144,7 +144,6 @@ impl Process {
         let came = Instant::now();
         let started = *lock(&self.started);
         let has_run = started.is_some_and(|started| came > started + STARTING);
-        let noted = tokio::time::sleep(COMING_BACK);
         let exit = self.wait().await;
         if has_run {
             let mut known = self.known.subscribe();
@@ -153,7 +152,7 @@ impl Process {
                 known.is_told || known.asked.is_some_and(is_asked)
             };
             tokio::select! {
-                () = noted => {}
+                () = tokio::time::sleep_until((came + COMING_BACK).into()) => {}
                 // The sender lives as long as this process.
                 _ = known.wait_for(is_known) => {}
             }

@@ -209,16 +209,12 @@ impl Service {
         self.order().mode == ServerMode::PerNode || self.knows(pod)
     }
 
-    /// Has the next server clean up if this one dies.
-    fn mark(&self) {
-        let order = self.order();
-        let _ = newcomers::mark(&order.dir, &order.socket);
-    }
-
-    /// Marks the server where a pod has gone and others of it go on.
+    /// Marks the server where a pod has gone and others of it go on, so that the next one cleans up
+    /// if this one dies.
     fn has_lost(&self, pod: &str) {
         if !self.is_found(pod) && !self.members(pod).is_empty() {
-            self.mark();
+            let order = self.order();
+            let _ = newcomers::mark(&order.dir, &order.socket);
         }
     }
 

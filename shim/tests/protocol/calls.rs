@@ -114,6 +114,32 @@ impl Fixture {
         self.client.call("Create", &self.request())
     }
 
+    /// Makes another container of the pod that the first one is the own task of.
+    fn create_member(&mut self, id: &str) -> Result<()> {
+        let mut spec = self.spec()?;
+        spec["annotations"]["io.kubernetes.cri.sandbox-id"] = json!(ID);
+        let bundle = self.server.bundle(id, spec)?;
+        let member = json!({ "id": id, "bundle": bundle });
+        self.client.call("Create", &member)?.expect()?;
+        Ok(())
+    }
+
+    /// How long it took, from a moment on, until a wait was answered.
+    fn told(&self, wait: &Pending, since: Instant) -> Result<Duration> {
+        let answer = self.client.answer(wait, LIMIT)?;
+        let took = since.elapsed();
+        answer.context("the end was never told")?.expect()?;
+        Ok(took)
+    }
+
+    /// That a wait is answered without a delay; and removes the container.
+    fn expect_told_at_once(&mut self, wait: &Pending, since: Instant) -> Result<()> {
+        let took = self.told(wait, since)?;
+        ensure!(took < COMING_BACK, "told after {took:?}");
+        self.call("Delete")?;
+        self.expect_gone()
+    }
+
     fn request(&self) -> Value {
         json!({ "id": ID, "bundle": self.bundle })
     }
@@ -323,22 +349,14 @@ fn a_server_is_marked_when_its_pod_goes_on_without_its_own_task() -> Result<()> 
     const MEMBER: &str = "two";
     const LATE: &str = "three";
     let mut fixture = Fixture::new("/sleep.wasm", |_| json!({}))?;
-    let mut spec = fixture.spec()?;
-    spec["annotations"]["io.kubernetes.cri.sandbox-id"] = json!(ID);
-    let bundle = fixture.server.bundle(MEMBER, spec)?;
     fixture.create()?.expect()?;
-    let member = json!({ "id": MEMBER, "bundle": bundle });
-    fixture.client.call("Create", &member)?.expect()?;
+    fixture.create_member(MEMBER)?;
     let mark = fixture.server.folder().with_extension("new");
     ensure!(!mark.exists(), "it has its task");
     fixture.call("Delete")?;
     ensure!(mark.exists(), "nobody would clean up after {MEMBER}");
     // Its Start was on its way when the pod went.
-    let mut spec = fixture.spec()?;
-    spec["annotations"]["io.kubernetes.cri.sandbox-id"] = json!(ID);
-    let bundle = fixture.server.bundle(LATE, spec)?;
-    let late = json!({ "id": LATE, "bundle": bundle });
-    fixture.client.call("Create", &late)?.expect()?;
+    fixture.create_member(LATE)?;
     ensure!(mark.exists(), "nobody would clean up after {LATE}");
     fixture.server.kill()?;
     let run = fixture.server.folder();
@@ -387,17 +405,12 @@ fn an_end_waits_for_a_client_that_comes_back() -> Result<()> {
     // It is served when the connection before it is gone.
     fixture.call("State")?;
     fixture.server.end(ID)?;
-    let answer = fixture.client.answer(&wait, LIMIT)?;
-    let took = sent.elapsed();
-    answer.context("the end was never told")?.expect()?;
+    let took = fixture.told(&wait, sent)?;
     ensure!(took >= COMING_BACK, "told after {took:?}");
     // Whoever knows it may ask again.
     let sent = Instant::now();
-    fixture.call("Wait")?;
-    let took = sent.elapsed();
-    ensure!(took < COMING_BACK, "told once more after {took:?}");
-    fixture.call("Delete")?;
-    fixture.expect_gone()
+    let again = fixture.client.send("Wait", &json!({ "id": ID }))?;
+    fixture.expect_told_at_once(&again, sent)
 }
 
 fn an_end_does_not_wait_for_a_client_that_kills() -> Result<()> {
@@ -405,12 +418,7 @@ fn an_end_does_not_wait_for_a_client_that_kills() -> Result<()> {
     drop(first);
     let kill = json!({ "id": ID, "signal": 9 });
     fixture.client.call("Kill", &kill)?.expect()?;
-    let answer = fixture.client.answer(&wait, LIMIT)?;
-    let took = sent.elapsed();
-    answer.context("the end was never told")?.expect()?;
-    ensure!(took < COMING_BACK, "told after {took:?}");
-    fixture.call("Delete")?;
-    fixture.expect_gone()
+    fixture.expect_told_at_once(&wait, sent)
 }
 
 /// Clients written in Go send both calls at the same time.
@@ -421,10 +429,5 @@ fn an_end_does_not_wait_for_a_client_that_has_started_it() -> Result<()> {
     let sent = Instant::now();
     let wait = fixture.client.send("Wait", &json!({ "id": ID }))?;
     fixture.server.end(ID)?;
-    let answer = fixture.client.answer(&wait, LIMIT)?;
-    let took = sent.elapsed();
-    answer.context("the end was never told")?.expect()?;
-    ensure!(took < COMING_BACK, "told after {took:?}");
-    fixture.call("Delete")?;
-    fixture.expect_gone()
+    fixture.expect_told_at_once(&wait, sent)
 }
