@@ -48,7 +48,7 @@ pub fn main(bundle: &Path) -> Result<()> {
         match folder::alive(server)? {
             Alive::Free(_alive) => {
                 let deadline = deadline.max(Instant::now() + LEAST);
-                return clean(server, &state, bundle, deadline);
+                return clean(server, &state, deadline);
             }
             // A server that came after the task's own has removed what that one left.
             Alive::Held if !state.exists() => return lost(),
@@ -66,30 +66,20 @@ pub fn main(bundle: &Path) -> Result<()> {
 }
 
 /// Cleans up after a server that is gone.
-fn clean(server: &Path, state: &StateDir, bundle: &Path, deadline: Instant) -> Result<()> {
+fn clean(server: &Path, state: &StateDir, deadline: Instant) -> Result<()> {
     let record = state::clean(state, deadline)?;
     if let Some(record) = &record {
         clean_members(server, record, deadline)?;
     }
     if state::all(server)?.is_empty() {
-        remove_server(server, bundle)?;
+        newcomers::unmark(server);
+        folder::remove(server).with_context(|| format!("cannot remove {}", server.display()))?;
     }
     if let Some(record) = &record {
         poststop(record, deadline)?;
     }
     let pid = record.and_then(|record| record.processes.first().map(|process| process.pid));
     print(pid.map_or(0, i32::unsigned_abs), LOST, SystemTime::now())
-}
-
-/// Removes what a server that died had for itself.
-fn remove_server(server: &Path, bundle: &Path) -> Result<()> {
-    if let Ok(address) = std::fs::read_to_string(bundle.join("address"))
-        && let Some(socket) = address.trim().strip_prefix("unix://")
-    {
-        let _ = std::fs::remove_file(socket);
-    }
-    newcomers::unmark(server);
-    folder::remove(server).with_context(|| format!("cannot remove {}", server.display()))
 }
 
 /// containerd runs no `delete` for the members of a pod that it reached by the

@@ -5,16 +5,18 @@
 //! only tried under `.lock`, so that a try is never taken for a server.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-/// Names that begin with a dot, which no namespace of containerd does.
+// Those in the folder begin with a dot, which no namespace of containerd does.
+
 /// Locked by whoever looks for a server, or does without one.
 pub const LOCK: &str = ".lock";
 /// Locked by the server.
@@ -121,19 +123,27 @@ pub fn listens_at(mut alive: &File, socket: &Path) -> io::Result<()> {
 /// # Errors
 ///
 /// The kernel's.
-pub fn socket(dir: &Path) -> io::Result<PathBuf> {
+fn socket(dir: &Path) -> io::Result<PathBuf> {
     Ok(PathBuf::from(OsString::from_vec(fs::read(
         dir.join(ALIVE),
     )?)))
 }
 
-/// Removes a folder that the caller has locked. For everybody else it is gone at once: who comes
-/// meanwhile makes another.
+/// How long ago a file was written, where that can be told.
+pub fn age(metadata: io::Result<Metadata>) -> Option<Duration> {
+    metadata.and_then(|it| it.modified()).ok()?.elapsed().ok()
+}
+
+/// Removes a folder that the caller has locked, and the socket of its server. For everybody else it
+/// is gone at once: who comes meanwhile makes another.
 ///
 /// # Errors
 ///
 /// The kernel's.
 pub fn remove(dir: &Path) -> io::Result<()> {
+    if let Ok(socket) = socket(dir) {
+        let _ = fs::remove_file(socket);
+    }
     let gone = dir.with_extension(format!("{}.{GONE}", std::process::id()));
     fs::rename(dir, &gone)?;
     fs::remove_dir_all(gone)

@@ -15,7 +15,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::folder::{self, Alive, GONE};
@@ -28,14 +28,13 @@ const EXTENSION: &str = "new";
 /// A file that is as old as the last look for dead servers.
 const LOOKED: &str = ".looked";
 
-/// Marks the server of a folder, which is to listen at a socket.
+/// Marks the server of a folder.
 ///
 /// # Errors
 ///
 /// When the mark cannot be written.
-pub fn mark(dir: &Path, socket: &Path) -> io::Result<()> {
-    let socket = socket.as_os_str().as_encoded_bytes();
-    fs::write(dir.with_extension(EXTENSION), socket)
+pub fn mark(dir: &Path) -> io::Result<()> {
+    fs::write(dir.with_extension(EXTENSION), "")
 }
 
 /// Removes the mark of a folder's server.
@@ -68,8 +67,7 @@ pub fn sweep(run: &Path, patience: Duration, clear: impl Fn(&Path) -> io::Result
 /// To look at every server takes some system calls for each, too many where every pod has one.
 fn is_time_to_look(run: &Path, patience: Duration) -> bool {
     let looked = run.join(LOOKED);
-    let last = fs::metadata(&looked).and_then(|metadata| metadata.modified());
-    let is_time = !last.is_ok_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed < patience));
+    let is_time = folder::age(fs::metadata(&looked)).is_none_or(|age| age >= patience);
     is_time && fs::write(looked, "").is_ok()
 }
 
@@ -84,17 +82,15 @@ fn mark_dead(dir: &Path) -> io::Result<bool> {
     let Alive::Free(_alive) = folder::alive(dir)? else {
         return Ok(false);
     };
-    mark(dir, &folder::socket(dir)?)?;
+    mark(dir)?;
     Ok(true)
 }
 
-fn is_older(file: &fs::DirEntry, age: Duration) -> bool {
-    let made = file.metadata().and_then(|metadata| metadata.modified());
-    made.is_ok_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed > age))
+fn is_older(file: &fs::DirEntry, patience: Duration) -> bool {
+    folder::age(file.metadata()).is_some_and(|age| age > patience)
 }
 
 fn remove_dead(mark: &Path, clear: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
-    use std::os::unix::ffi::OsStringExt;
     let dir = mark.with_extension("");
     let _lock = match folder::try_lock(&dir) {
         Ok(Some(lock)) => Some(lock),
@@ -107,8 +103,6 @@ fn remove_dead(mark: &Path, clear: impl Fn(&Path) -> io::Result<()>) -> io::Resu
             return Ok(());
         };
         clear(&dir)?;
-        let socket = PathBuf::from(std::ffi::OsString::from_vec(fs::read(mark)?));
-        let _ = fs::remove_file(socket);
         folder::remove(&dir)?;
     }
     fs::remove_file(mark)
@@ -116,6 +110,8 @@ fn remove_dead(mark: &Path, clear: impl Fn(&Path) -> io::Result<()>) -> io::Resu
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     struct Run(tempfile::TempDir);
@@ -130,7 +126,7 @@ mod tests {
             let socket = self.socket(name);
             fs::write(&socket, "").unwrap();
             folder::listens_at(&alive, &socket).unwrap();
-            mark(&dir, &socket).unwrap();
+            mark(&dir).unwrap();
             (dir, alive)
         }
 
@@ -155,7 +151,7 @@ mod tests {
         drop(run.server("dead"));
         let (served, _) = run.server("served");
         unmark(&served);
-        fs::write(run.0.path().join("gone.new"), "/nonexistent").unwrap();
+        fs::write(run.0.path().join("gone.new"), "").unwrap();
         fs::create_dir(run.0.path().join("half.1.gone")).unwrap();
         let path = run.0.path();
         assert!(sweep(path, Duration::from_secs(3600), |_| Ok(())));

@@ -177,11 +177,12 @@ fn announce(dir: &Path, id: &str, bundle: &Path) -> Result<()> {
 /// Starts the server with its socket listening already. The lock on `alive`
 /// goes with the descriptor, and with the server's life.
 fn spawn(order: &Order, alive: File) -> Result<()> {
-    newcomers::mark(&order.dir, &order.socket)
+    newcomers::mark(&order.dir)
         .with_context(|| format!("cannot write beside {}", order.dir.display()))?;
-    let listener = listen(&order.socket)?;
+    // First: a socket that nothing names would stay.
     folder::listens_at(&alive, &order.socket)
         .with_context(|| format!("cannot write to {}", order.dir.display()))?;
+    let listener = listen(&order.socket)?;
     let memory = memory_file::sealed_json("order", order).context("cannot make a memory file")?;
     let program = install::beside(install::SERVER)?;
     let fds = [

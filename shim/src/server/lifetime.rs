@@ -49,7 +49,7 @@ pub async fn until_left(service: &Arc<Service>) {
     }
 }
 
-/// Removes the socket and the folder unless somebody is about to need them.
+/// Removes the folder and the socket unless somebody is about to need them.
 fn try_leave(order: &Order) -> bool {
     let _lock = match folder::try_lock(&order.dir) {
         Ok(Some(lock)) => lock,
@@ -60,7 +60,6 @@ fn try_leave(order: &Order) -> bool {
     if is_announced(&order.dir) {
         return false;
     }
-    let _ = fs::remove_file(&order.socket);
     newcomers::unmark(&order.dir);
     let _ = folder::remove(&order.dir);
     true
@@ -75,8 +74,5 @@ fn is_announced(dir: &Path) -> bool {
 
 /// Whether the task of an announcement may still come.
 pub(super) fn is_recent(announcement: &fs::DirEntry) -> bool {
-    let made = announcement
-        .metadata()
-        .and_then(|metadata| metadata.modified());
-    made.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < PATIENCE))
+    folder::age(announcement.metadata()).is_some_and(|age| age < PATIENCE)
 }

@@ -213,8 +213,7 @@ impl Service {
     /// if this one dies.
     fn has_lost(&self, pod: &str) {
         if !self.is_found(pod) && !self.members(pod).is_empty() {
-            let order = self.order();
-            let _ = newcomers::mark(&order.dir, &order.socket);
+            let _ = newcomers::mark(&self.order().dir);
         }
     }
 
