@@ -88,13 +88,13 @@ pub fn code(
             cached: true,
         });
     }
-    let mut code = uncached(engine, source)?;
+    let code = uncached(engine, source)?;
     let file = cache.insert(
         &key,
         &source.digest,
         &choice.engine,
         &build,
-        &mut code,
+        &code,
         config.max_size.0,
     )?;
     Ok(Code {

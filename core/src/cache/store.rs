@@ -4,9 +4,9 @@ mod paths;
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -153,15 +153,10 @@ impl Cache {
             .is_ok_and(|line| line == FileIdentity::of(&metadata).line())
     }
 
-    fn verify(
-        &self,
-        key: &Key,
-        stored: &Stored,
-        mut file: File,
-    ) -> Result<Option<File>, CacheError> {
+    fn verify(&self, key: &Key, stored: &Stored, file: File) -> Result<Option<File>, CacheError> {
         let code = self.code_path(&stored.code);
         let before = file.metadata().map_err(CacheError::io(&code))?;
-        let digest = digest(&mut file).map_err(CacheError::io(&code))?;
+        let digest = digest(&file).map_err(CacheError::io(&code))?;
         if digest != stored.code {
             self.discard(key, stored, &HashSet::new())?;
             return Ok(None);
@@ -220,15 +215,16 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// When the cache cannot be written, for want of room for instance. The
-    /// cache is then as it was.
+    /// When the cache cannot be written, for want of room for instance. Code that
+    /// no entry names by then goes when a later one makes room, and `source` can be
+    /// read as before.
     pub fn insert(
         &self,
         key: &Key,
         wasm: &str,
         engine: &str,
         build: &str,
-        source: &mut File,
+        source: &File,
         max_size: u64,
     ) -> Result<File, CacheError> {
         let temporary = Temporary::new(self.dir.join(format!("code/{key}.{}", temporary_name())));
@@ -402,25 +398,15 @@ impl Temporary {
 
     /// Copies `source` here, durably, and returns the digest of what was
     /// written.
-    fn fill(&self, source: &mut File) -> io::Result<String> {
+    fn fill(&self, source: &File) -> io::Result<String> {
         let mut target = OpenOptions::new()
             .create_new(true)
             .write(true)
             .mode(0o400)
             .open(&self.path)?;
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 1 << 18];
-        io::Seek::rewind(source)?;
-        loop {
-            let n = source.read(&mut buffer)?;
-            if n == 0 {
-                break;
-            }
-            hash.update(&buffer[..n]);
-            target.write_all(&buffer[..n])?;
-        }
+        let digest = each_part(source, |part| target.write_all(part))?;
         target.sync_data()?;
-        Ok(hex(&hash.finalize()))
+        Ok(digest)
     }
 }
 
@@ -442,17 +428,24 @@ fn parse(text: &[u8]) -> Option<Stored> {
         .filter(|stored| is_digest(&stored.code))
 }
 
-fn digest(file: &mut File) -> io::Result<String> {
+fn digest(file: &File) -> io::Result<String> {
+    each_part(file, |_| Ok(()))
+}
+
+/// Takes a file part by part, wherever those who share it have read to, and returns its digest.
+fn each_part(file: &File, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<String> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
-    io::Seek::rewind(file)?;
+    let mut at = 0;
     loop {
-        match file.read(&mut buffer)? {
+        let part = match file.read_at(&mut buffer, at)? {
             0 => break,
-            n => hash.update(&buffer[..n]),
-        }
+            n => &buffer[..n],
+        };
+        hash.update(part);
+        take(part)?;
+        at += part.len() as u64;
     }
-    io::Seek::rewind(file)?;
     Ok(hex(&hash.finalize()))
 }
 

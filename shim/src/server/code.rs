@@ -210,11 +210,11 @@ impl CodeStore {
         }
         let copy = code.try_clone();
         let insert = move || -> Result<File, CacheError> {
-            let mut source = copy.map_err(|source| CacheError::Io {
+            let source = copy.map_err(|source| CacheError::Io {
                 path: "memory".into(),
                 source,
             })?;
-            cache.insert(&key, &wasm, &engine, &build, &mut source, max_size)
+            cache.insert(&key, &wasm, &engine, &build, &source, max_size)
         };
         match aside(insert).await {
             Ok(file) => file,

@@ -1,3 +1,4 @@
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
@@ -30,9 +31,9 @@ impl Fixture {
     fn insert(&self, wasm: &str, code: &[u8], max_size: u64) -> Result<File, CacheError> {
         let path = self.dir.path().join("compiled");
         fs::write(&path, code).unwrap();
-        let mut source = File::open(&path).unwrap();
+        let source = File::open(&path).unwrap();
         self.cache
-            .insert(&self.key(wasm), wasm, "e", "b", &mut source, max_size)
+            .insert(&self.key(wasm), wasm, "e", "b", &source, max_size)
     }
 
     fn found(&self, wasm: &str) -> Option<Vec<u8>> {
@@ -139,6 +140,23 @@ fn an_entry_that_names_no_digest_is_no_path() {
     let evil = r#"{"wasm":"w","engine":"e","build":"b","code":"../../../../etc/passwd"}"#;
     fs::write(f.cache.entry_path(&f.key("one")), evil).unwrap();
     assert_eq!(f.found("one"), None);
+}
+
+#[test]
+fn code_that_cannot_be_filed_is_read_from_its_beginning_all_the_same() {
+    let f = Fixture::new();
+    let entry = f.cache.entry_path(&f.key("one"));
+    fs::create_dir_all(entry.join("in the way")).unwrap();
+    let path = f.dir.path().join("compiled");
+    fs::write(&path, b"code").unwrap();
+    let mut source = File::open(&path).unwrap();
+    let filed = f
+        .cache
+        .insert(&f.key("one"), "one", "e", "b", &source, 1 << 20);
+    assert!(filed.is_err());
+    let mut code = String::new();
+    source.read_to_string(&mut code).unwrap();
+    assert_eq!(code, "code");
 }
 
 #[test]

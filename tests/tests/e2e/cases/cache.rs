@@ -10,16 +10,14 @@ use crate::test::Test;
 
 cases! {
     as_with_runc: [],
-    wasm: [
-        a_full_disk_runs_uncached_with_a_warning,
-        after_a_killed_compiler_the_next_one_compiles,
-    ],
+    wasm: [after_a_killed_compiler_the_next_one_compiles],
     on_each_engine: {
         as_with_runc: [],
         wasm: [
             the_second_start_maps_cached_code,
             a_flipped_bit_is_noticed_and_the_code_made_again,
             twenty_first_starts_compile_once,
+            a_full_disk_runs_uncached_with_a_warning,
         ],
     },
 }
@@ -111,7 +109,9 @@ fn twenty_first_starts_compile_once(test: &Test<'_>) -> Result<()> {
 
 fn a_full_disk_runs_uncached_with_a_warning(test: &Test<'_>) -> Result<()> {
     clear(test)?;
-    let full = format!("mount -t tmpfs -o size=8k,mode=700 tmpfs {CACHE}");
+    // Room for two pages, which is one file that is not empty, or what wasmi makes of this guest.
+    let full =
+        format!("mkdir -p -m 700 {CACHE} && mount -t tmpfs -o size=8k,mode=700 tmpfs {CACHE}");
     test.exec(&["sh", "-ec", &full])?.expect(0)?;
     let result = test.next_container_runs();
     test.exec(&["umount", CACHE])?.expect(0)?;
@@ -125,28 +125,24 @@ fn a_full_disk_runs_uncached_with_a_warning(test: &Test<'_>) -> Result<()> {
 }
 
 fn after_a_killed_compiler_the_next_one_compiles(test: &Test<'_>) -> Result<()> {
-    clear(test)?;
     let words = ["ctr", "run", "--rm", "--runtime", test.mode.runtime()];
     let guest = ["trireme.test/python:latest", &test.id, "/python.wasm", "-V"];
-    let mut running = test.start(&[&words[..], &guest[..]].concat())?;
-    running.close_stdin();
+    let kill = "kill -KILL $(pgrep -f '[t]rireme-executor compile')";
     let deadline = Instant::now() + LIMIT;
-    while test
-        .exec(&[
-            "sh",
-            "-c",
-            "kill -KILL $(pgrep -f '[t]rireme-executor compile')",
-        ])?
-        .code
-        != 0
-    {
-        ensure!(Instant::now() < deadline, "no compiler was ever seen");
+    // An engine that has little to do may be through before.
+    loop {
+        clear(test)?;
+        let mut running = test.start(&[&words[..], &guest[..]].concat())?;
+        running.close_stdin();
+        while !running.is_over() && test.exec(&["sh", "-c", kill])?.code != 0 {}
+        let output = running.finish(LIMIT)?;
+        if output.code != 0 {
+            let told = "the compiler ended with status 137";
+            ensure!(output.stderr.contains(told), "{output:?}");
+            break;
+        }
+        ensure!(Instant::now() < deadline, "no compiler was ever killed");
     }
-    let output = running.finish(LIMIT)?;
-    ensure!(
-        output.code != 0 && output.stderr.contains("the compiler ended with status 137"),
-        "{output:?}"
-    );
     let locks = format!("flock -n {CACHE}/lock/* true 2>&1");
     let free = test.exec(&["sh", "-c", &locks])?;
     ensure!(!free.stdout.contains("failed"), "{free:?}");
