@@ -17,7 +17,7 @@ use rustix::pty::OpenptFlags;
 use trireme_core::plan::{Rlimit, User};
 use trireme_core::spec::oci;
 
-use super::order::{ExecOrder, FromHelper, limit_capabilities};
+use super::order::{ExecOrder, FromHelper, limit_capabilities, refuse_label};
 use super::program::Program;
 use super::streams::give_streams;
 use crate::init::{InitError, adjust_oom_score, credentials, harden, load_filter};
@@ -38,7 +38,7 @@ enum ExecError {
     #[error("the order is not understood: {0}")]
     Order(#[from] serde_json::Error),
     #[error("{0}")]
-    Program(String),
+    Process(String),
     #[error("drop capabilities: {0}")]
     Capabilities(String),
     #[error("/dev/pts/ptmx is no terminal's")]
@@ -58,7 +58,7 @@ pub fn main() -> io::Result<()> {
     let result = ExecOrder::read(order).and_then(|order| {
         let tree = order.tree.then(|| tree(&link)).transpose()?;
         let terminal = prepare(&order, first, tree)?;
-        Program::of(Some(&order.process)).map_err(ExecError::Program)?;
+        Program::of(Some(&order.process)).map_err(ExecError::Process)?;
         Ok((order, terminal))
     });
     let (order, terminal) = match result {
@@ -116,6 +116,7 @@ fn prepare(
     tree: Option<OwnedFd>,
 ) -> Result<Option<OwnedFd>, ExecError> {
     let process = &order.process;
+    refuse_label(process).map_err(ExecError::Process)?;
     if let Some(adjustment) = process.oom_score_adj() {
         adjust_oom_score(adjustment)?;
     }

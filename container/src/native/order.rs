@@ -72,6 +72,7 @@ pub enum FromHelper {
 ///
 /// The reason, for the user.
 pub fn refuse(spec: &oci::Spec) -> Result<(), String> {
+    spec.process().as_ref().map_or(Ok(()), refuse_label)?;
     let Some(linux) = spec.linux() else {
         return Ok(());
     };
@@ -84,6 +85,18 @@ pub fn refuse(spec: &oci::Spec) -> Result<(), String> {
         return Err("user namespaces are not supported; run the pod with hostUsers: true".into());
     }
     Ok(())
+}
+
+/// Why a process cannot be confined as its specification asks: `libcontainer` gives it no SELinux
+/// label, and without one it would have more rights than it is to have.
+pub(super) fn refuse_label(process: &oci::Process) -> Result<(), String> {
+    match process.selinux_label() {
+        Some(label) if !label.is_empty() => Err(format!(
+            "process.selinuxLabel = \"{label}\": Linux programs are given no label of SELinux; run it \
+             with runc, or without `enable_selinux` of containerd (`selinux-enabled` of Docker)"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The specification as `libcontainer` is given it. Limits are left out but, on
@@ -262,5 +275,20 @@ mod tests {
         assert!(reason.contains("hostUsers"), "{reason}");
         let none = r#"{"ociVersion": "1.1.0", "linux": {"namespaces": [{"type": "pid"}]}}"#;
         refuse(&serde_json::from_str(none).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn labels_of_selinux_are_refused() {
+        let with_label = |label: &str| {
+            let process = format!(
+                r#"{{"cwd": "/", "user": {{"uid": 0, "gid": 0}}, "selinuxLabel": "{label}"}}"#
+            );
+            let spec = format!(r#"{{"ociVersion": "1.1.0", "process": {process}}}"#);
+            refuse(&serde_json::from_str(&spec).unwrap())
+        };
+        let reason = with_label("system_u:system_r:container_t:s0").unwrap_err();
+        assert!(reason.contains("process.selinuxLabel"), "{reason}");
+        assert!(reason.contains("container_t"), "{reason}");
+        with_label("").unwrap();
     }
 }
