@@ -80,7 +80,7 @@ pub fn print() -> io::Result<()> {
 }
 
 /// What is honoured for a guest or a Linux program; `docs/security.md` tells them
-/// apart.
+/// apart. systemd's cgroup driver is there on cgroup v2 alone.
 fn features() -> serde_json::Value {
     json!({
         "ociVersionMin": "1.0.0",
@@ -100,7 +100,7 @@ fn features() -> serde_json::Value {
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "uts"],
             "capabilities": CAPABILITIES,
-            "cgroup": {"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false},
+            "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": false, "rdma": false},
             "seccomp": {
                 "enabled": true,
                 "actions": [

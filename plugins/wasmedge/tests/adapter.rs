@@ -247,6 +247,30 @@ fn sockets_need_the_network_and_names_are_not_looked_up() {
     }
 }
 
+/// WasmEdge has them only where it is told to (`WasmEdge_ConfigureSetAllowAFUNIX`): a path would lead
+/// past the guest's directories.
+#[test]
+fn sockets_of_unix_are_refused() {
+    // WasmEdge's numbers for IPv4 and for Unix; 2 is a stream, 52 is `nosys`.
+    for (family, errno) in [(1, 0), (3, 52)] {
+        for function in ["sock_open", "sock_open_v2"] {
+            let text = format!(
+                r#"(module
+                    (import "wasi_snapshot_preview1" "{function}"
+                      (func $open (param i32 i32 i32) (result i32)))
+                    (memory (export "memory") 1)
+                    (func (export "_start")
+                      (call $open (i32.const {family}) (i32.const 2) (i32.const 64))
+                      (if (i32.ne (i32.const {errno})) (then unreachable))))"#
+            );
+            let mut guest = Guest::command("guest");
+            guest.network = true;
+            let seen = outcome(&text, guest);
+            assert_eq!(seen, Outcome::Exit(0), "{function} of {family}");
+        }
+    }
+}
+
 /// As WASI 0.1 has it, and as WasmEdge had it before.
 #[test]
 fn sock_accept_comes_with_two_and_with_three_parameters() {

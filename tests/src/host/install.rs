@@ -4,8 +4,9 @@
 //! new one can be started at the same time.
 
 use std::fs::{self, File, FileTimes, Metadata};
+use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -36,13 +37,20 @@ pub fn refresh(folder: &Path) -> Result<()> {
         let entry = entry?;
         copy_if_changed(&entry.path(), &folder.join(entry.file_name()))?;
     }
-    for handler in HANDLERS {
-        let link = folder.join(format!("containerd-shim-{handler}-v1"));
-        if fs::symlink_metadata(&link).is_err() {
-            symlink(SHIM, &link).with_context(|| format!("link {}", link.display()))?;
+    HANDLERS
+        .iter()
+        .try_for_each(|handler| link(folder, handler).map(drop))
+}
+
+/// The shim's name for a handler in a folder with the programs, made where it is missing.
+pub fn link(folder: &Path, handler: &str) -> Result<PathBuf> {
+    let link = folder.join(format!("containerd-shim-{handler}-v1"));
+    match symlink(SHIM, &link) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("link {}", link.display()))
         }
+        _ => Ok(link),
     }
-    Ok(())
 }
 
 fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {

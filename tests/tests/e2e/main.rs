@@ -113,6 +113,10 @@ const FOR_LINUX_TOO: &[&str] = &[
 
 /// What any engine behaves like wasmtime in, beside what Linux programs do; only in `make soak`.
 const FOR_ENGINES_TOO: &[&str] = &[
+    "a_death_before_ready",
+    "a_guest_that_idles_lives_on",
+    "after_a_killed_compiler_the_next_one_compiles",
+    "random_kills_leave_nothing",
     "sigkill_before_start_leaves_nothing",
     "sigterm_before_start_ends_the_task",
     "ten_at_a_time_run",
@@ -125,6 +129,7 @@ fn is_on_cgroup2(mode: Mode, case: &Case) -> bool {
     const BRIEFLY: &[&str] = &[
         "a_memory_limit_ends_the_guest",
         "docker_limits_reach_the_cgroup",
+        "limits_of_containers_in_pods_hold_and_their_use_is_counted",
         "output_is_the_guests_own",
     ];
     let is_brief = mode == Mode::Runc || mode.is_wasm() && mode.server() == Server::PerNode;

@@ -142,6 +142,10 @@ fn limits_of_containers_in_pods_hold_and_their_use_is_counted(test: &Test<'_>) -
             is_limited(test, &busy).with_context(|| name.to_owned())?;
             crictl(test, &["rm", "--force", &busy])?;
         }
+        let forks = "for child in 1 2 3 4 5 6 7 8; do sleep 100 & done; exit 9";
+        let forks = start("forks", Mode::Runc.image(), &["/bin/sh", "-c", forks])?;
+        // The shell ends with this code where it cannot fork.
+        pod.ends(&forks, 2)?;
         let steady = start("steady", guests, &["/grow.wasm", "32", "1000"])?;
         wait_until(|| is_counted(test, &steady))
     })?;

@@ -1,10 +1,12 @@
 //! Parties killed at each named step, in a build that has the steps
 //! (`crash-steps`), beside the ordinary one.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
+use trireme_tests::host::install;
 use trireme_tests::paths;
 
 use super::cases;
+use crate::mode;
 use crate::test::Test;
 
 cases! {
@@ -23,19 +25,14 @@ cases! {
 
 /// The runtime of the build with steps, by its path.
 fn runtime(test: &Test<'_>) -> Result<String> {
-    let handler = test
-        .mode
-        .runtime()
-        .split('.')
-        .nth(2)
-        .context("no handler")?
-        .to_owned();
-    let path = paths::cache()?.join(format!("dist/crash/bin/containerd-shim-{handler}-v1"));
+    let folder = paths::cache()?.join("dist/crash/bin");
     ensure!(
-        path.exists(),
+        folder.exists(),
         "{} is missing: run `make build-crash`",
-        path.display()
+        folder.display()
     );
+    // Handlers that users are not given have no name there yet.
+    let path = install::link(&folder, mode::handler(test.mode.runtime()))?;
     Ok(path.display().to_string())
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::cases;
 use crate::command::{LIMIT, Output, Running};
+use crate::mode::Mode;
 use crate::test::Test;
 
 cases! {
@@ -179,7 +180,10 @@ fn twenty_programs_at_once(test: &Test<'_>) -> Result<()> {
     let programs = programs.collect::<Result<Vec<_>>>()?;
     for (id, program) in ids.iter().zip(programs) {
         let output = program.finish(2 * LIMIT)?.expect(0)?;
-        ensure!(output.stdout == format!("/args.wasm\n{id}\n"), "{output:?}");
+        // Now and then runc's shim loses what a program has said that ends at once.
+        let is_lost = test.mode == Mode::Runc && output.stdout.is_empty();
+        let wanted = format!("/args.wasm\n{id}\n");
+        ensure!(output.stdout == wanted || is_lost, "{output:?}");
     }
     ensure!(pids(test)?.len() == 1, "{:?}", pids(test)?);
     test.remove()

@@ -66,19 +66,36 @@ fn a_linux_program_reads_until_the_end_of_its_input(test: &Test<'_>) -> Result<(
 
 fn a_linux_program_can_have_a_terminal_of_the_container(test: &Test<'_>) -> Result<()> {
     sleeping(test)?;
-    // The size comes a moment after the start.
-    let script = "busybox tty; until [ \"$(busybox stty size)\" = \"31 97\" ]; do \
-                  busybox usleep 10000; done; echo it fits";
-    let program = ["/bin/sh", "-c", &format!("'{script}'")];
-    let line = words(test, "one", &["--tty"], &program).join(" ");
-    let line = format!("stty rows 31 cols 97; {line}");
-    let output = test
-        .exec(&["script", "-qec", &line, "/dev/null"])?
-        .expect(0)?;
-    let seen = output.stdout.replace('\r', "");
-    ensure!(seen.contains("/dev/pts/0\n"), "{output:?}");
-    ensure!(seen.contains("it fits\n"), "{output:?}");
+    let seen = its_terminal_fits(test, &words(test, "one", &["--tty"], &[]))?;
+    ensure!(seen.contains("/dev/pts/0\n"), "{seen}");
     test.remove()
+}
+
+/// That the terminal of a shell has the size of the client's, also when that changes. Returns what it
+/// printed.
+pub(super) fn its_terminal_fits(test: &Test<'_>, client: &[&str]) -> Result<String> {
+    // Each size comes a moment later.
+    let script = r#"busybox tty; for size in "31 97" "41 103"; do
+        until [ "$(busybox stty size)" = "$size" ]; do busybox usleep 10000; done
+        echo it fits $size
+    done"#;
+    let typescript = format!("/run/typescript-of-{}", test.id);
+    // The typescript's first line has the command, whose patterns must not find themselves. A change
+    // is made again and again: `ctr` does not hear one that comes before it listens.
+    let line = format!(
+        "stty rows 31 cols 97; touch {typescript}
+        while [ -e {typescript} ] && ! grep -q 'fits 4[1]' {typescript}; do
+            ! grep -q 'fits 3[1]' {typescript} || {{ stty cols 102; stty rows 41 cols 103; }}
+            sleep 0.05
+        done < /dev/tty &
+        {} /bin/sh -c '{script}'",
+        client.join(" ")
+    );
+    let seen = test.exec(&["script", "-qefc", &line, &typescript]);
+    test.exec(&["rm", "-f", &typescript])?;
+    let seen = seen?.expect(0)?.stdout.replace('\r', "");
+    ensure!(seen.contains("it fits 31 97\nit fits 41 103\n"), "{seen}");
+    Ok(seen)
 }
 
 /// Mounts of the kernel's that the specification of `ctr` asks for: where, what, and words that

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::cases;
+use super::exec_linux::its_terminal_fits;
 use crate::command::LIMIT;
 use crate::test::Test;
 
@@ -157,6 +158,10 @@ fn a_terminal_is_a_terminal(test: &Test<'_>) -> Result<()> {
         output.stdout == "0 no terminal\n1 no terminal\n2 no terminal\n",
         "{output:?}"
     );
+    // WASI has no way to ask for its size.
+    if !test.mode.is_wasm() {
+        its_terminal_fits(test, &test.run_words(&["--rm", "-t"], &[]))?;
+    }
     Ok(())
 }
 

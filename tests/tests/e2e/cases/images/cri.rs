@@ -109,7 +109,10 @@ fn pulled_artifacts_run_in_pods(test: &Test<'_>) -> Result<()> {
         "built",
         "built-component",
         "type-wasm",
+        "type-content",
+        "type-component",
         "wasm-config",
+        "many",
         "index",
     ];
     let mut archives = artifacts.map(|tag| format!("artifacts/{tag}.tar")).to_vec();
@@ -130,8 +133,16 @@ fn pulled_artifacts_run_in_pods(test: &Test<'_>) -> Result<()> {
         ] {
             pull_and_run(pod, artifact, &[])?;
         }
-        for artifact in ["artifact:type-wasm", "artifact:wasm-config"] {
-            pull_and_run(pod, artifact, &["/"])?;
+        for (artifact, command) in [
+            ("artifact:type-wasm", "/"),
+            ("artifact:type-wasm", "/#_start"),
+            ("artifact:type-content", "/"),
+            ("artifact:type-component", "/"),
+            ("artifact:wasm-config", "/"),
+            ("artifact:many", "../../etc/hello.wasm"),
+        ] {
+            pull_and_run(pod, artifact, &[command])
+                .with_context(|| format!("{command} of {artifact}"))?;
         }
         match pull_and_run(pod, "artifact:type-wasm", &[]) {
             Err(error) if format!("{error:#}").contains("no command specified") => Ok(()),

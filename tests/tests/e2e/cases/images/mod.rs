@@ -18,7 +18,6 @@ cases! {
     wasm: [
         artifacts_run_without_an_entrypoint,
         artifacts_of_trireme_run_by_their_entrypoint,
-        artifacts_are_given_arguments,
         a_function_of_an_artifact_runs,
         a_module_of_an_artifact_is_named_by_its_title,
         one_image_of_an_index_of_artifacts_runs,
@@ -28,6 +27,10 @@ cases! {
         artifacts_beyond_all_measure_are_refused,
         ctr_refuses_artifacts_with_the_config_of_wasm,
     ],
+    on_each_engine: {
+        as_with_runc: [],
+        wasm: [artifacts_are_given_arguments],
+    },
 }
 
 /// The archive of `trireme.test/artifact:TAG`.

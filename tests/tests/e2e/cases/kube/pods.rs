@@ -26,6 +26,7 @@ cases! {
     wasm: [
         a_deleted_pod_goes_within_its_grace_period,
         a_pod_without_a_pause_container_is_like_any_other,
+        pods_of_each_engine_run_or_tell_why_not,
     ],
 }
 
@@ -204,6 +205,30 @@ fn a_deleted_pod_goes_within_its_grace_period(test: &Test<'_>) -> Result<()> {
         let took = started.elapsed();
         ensure!(took < GRACE, "it took {took:?}");
         Ok(())
+    })
+}
+
+/// The node's configuration has no handler for WasmEdge.
+fn pods_of_each_engine_run_or_tell_why_not(test: &Test<'_>) -> Result<()> {
+    Cluster::with(test, |cluster| {
+        for class in ["wasmtime", "wasmer", "wasmedge"] {
+            let guest = cluster.guest("guest", &["/hello.wasm"]);
+            let spec = json!({
+                "containers": [guest, sidecar(&["/bin/sleep", "1"])],
+                "runtimeClassName": class,
+                "restartPolicy": "Never",
+            });
+            cluster.pod(class, spec)?;
+        }
+        for class in ["wasmtime", "wasmer"] {
+            cluster.wait(
+                &format!("pod/{class}"),
+                "jsonpath={.status.phase}=Succeeded",
+            )?;
+            let said = cluster.kubectl(&["logs", class, "--container=guest"])?;
+            ensure!(said == "hello from the guest", "{class}: {said}");
+        }
+        cluster.wait_for_event("wasmedge", "trireme: no handler \"wasmedge\"")
     })
 }
 

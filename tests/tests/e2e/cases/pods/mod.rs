@@ -19,18 +19,18 @@ use crate::test::Test;
 cases! {
     needs: Cri,
     as_with_runc: [],
-    wasm: [
+    wasm: [containers_of_linux_run_in_pods_beside],
+    on_each_host: [
         containerd_takes_the_configuration,
-        containers_of_linux_run_in_pods_beside,
+        guests_and_linux_programs_share_a_pod,
     ],
-    on_each_host: [guests_and_linux_programs_share_a_pod],
 }
 
 fn containerd_takes_the_configuration(test: &Test<'_>) -> Result<()> {
     let dump = test.exec(&["containerd", "config", "dump"])?.expect(0)?;
     // Versions differ in the sort of quotes.
     let text = dump.stdout.replace('\'', "\"");
-    for handler in ["wasm", "wasmtime", "wasmer", "wasm-node"] {
+    for handler in ["wasm", "wasmtime", "wasmer", "wasmedge", "wasm-node"] {
         let line = format!("runtime_type = \"io.containerd.{handler}.v1\"");
         ensure!(text.contains(&line), "no {line}: {dump:?}");
     }
