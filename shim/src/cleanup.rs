@@ -72,8 +72,7 @@ fn clean(server: &Path, state: &StateDir, deadline: Instant) -> Result<()> {
         clean_members(server, record, deadline)?;
     }
     if state::all(server)?.is_empty() {
-        newcomers::unmark(server);
-        folder::remove(server).with_context(|| format!("cannot remove {}", server.display()))?;
+        newcomers::remove(server).with_context(|| format!("cannot remove {}", server.display()))?;
     }
     if let Some(record) = &record {
         poststop(record, deadline)?;

@@ -42,6 +42,16 @@ pub fn unmark(dir: &Path) {
     let _ = fs::remove_file(dir.with_extension(EXTENSION));
 }
 
+/// Removes mark, socket and folder of a server whose folder the caller has locked.
+///
+/// # Errors
+///
+/// When the folder cannot be removed.
+pub fn remove(dir: &Path) -> io::Result<()> {
+    unmark(dir);
+    folder::remove(dir)
+}
+
 /// Removes folder and socket of each server below `run` that was marked more
 /// than `patience` ago and lives no more, after `clear` has removed what is made
 /// of tasks; and folders that whoever removed them was killed at. What cannot be

@@ -60,8 +60,7 @@ fn try_leave(order: &Order) -> bool {
     if is_announced(&order.dir) {
         return false;
     }
-    newcomers::unmark(&order.dir);
-    let _ = folder::remove(&order.dir);
+    let _ = newcomers::remove(&order.dir);
     true
 }
 

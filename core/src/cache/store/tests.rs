@@ -28,12 +28,19 @@ impl Fixture {
         })
     }
 
-    fn insert(&self, wasm: &str, code: &[u8], max_size: u64) -> Result<File, CacheError> {
+    fn compiled(&self, code: &[u8]) -> File {
         let path = self.dir.path().join("compiled");
         fs::write(&path, code).unwrap();
-        let source = File::open(&path).unwrap();
+        File::open(&path).unwrap()
+    }
+
+    fn file(&self, wasm: &str, compiled: &File, max_size: u64) -> Result<File, CacheError> {
         self.cache
-            .insert(&self.key(wasm), wasm, "e", "b", &source, max_size)
+            .insert(&self.key(wasm), wasm, "e", "b", compiled, max_size)
+    }
+
+    fn insert(&self, wasm: &str, code: &[u8], max_size: u64) -> Result<File, CacheError> {
+        self.file(wasm, &self.compiled(code), max_size)
     }
 
     fn found(&self, wasm: &str) -> Option<Vec<u8>> {
@@ -147,13 +154,8 @@ fn code_that_cannot_be_filed_is_read_from_its_beginning_all_the_same() {
     let f = Fixture::new();
     let entry = f.cache.entry_path(&f.key("one"));
     fs::create_dir_all(entry.join("in the way")).unwrap();
-    let path = f.dir.path().join("compiled");
-    fs::write(&path, b"code").unwrap();
-    let mut source = File::open(&path).unwrap();
-    let filed = f
-        .cache
-        .insert(&f.key("one"), "one", "e", "b", &source, 1 << 20);
-    assert!(filed.is_err());
+    let mut source = f.compiled(b"code");
+    assert!(f.file("one", &source, 1 << 20).is_err());
     let mut code = String::new();
     source.read_to_string(&mut code).unwrap();
     assert_eq!(code, "code");
