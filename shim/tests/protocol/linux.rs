@@ -4,20 +4,26 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::sync::mpsc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::calls::{Case, Fixture, ID, LIMIT, trials_of};
+use crate::calls::{Case, Fixture, ID, LIMIT, refusal, trials_of};
 use crate::executor::LINUX;
 use crate::server::fifo;
 
 /// One trial for each behaviour.
 pub fn trials() -> Vec<Trial> {
-    let cases: [(&str, Case); 1] = [(
-        "readers_are_told_of_the_end_of_what_was_never_started",
-        readers_are_told_of_the_end_of_what_was_never_started,
-    )];
+    let cases: [(&str, Case); 2] = [
+        (
+            "readers_are_told_of_the_end_of_what_was_never_started",
+            readers_are_told_of_the_end_of_what_was_never_started,
+        ),
+        (
+            "nothing_with_a_label_of_selinux_is_executed",
+            nothing_with_a_label_of_selinux_is_executed,
+        ),
+    ];
     trials_of("linux", cases)
 }
 
@@ -52,6 +58,40 @@ fn readers_are_told_of_the_end_of_what_was_never_started() -> Result<()> {
     fixture.call("Wait")?;
     end.recv_timeout(LIMIT)
         .context("whoever reads its output waits for ever")??;
+    fixture.call("Delete")?;
+    fixture.expect_gone()
+}
+
+/// It would run with the label of the shim.
+fn nothing_with_a_label_of_selinux_is_executed() -> Result<()> {
+    const LABEL: &str = "system_u:system_r:container_t:s0";
+    let mut fixture = sleeper()?;
+    fixture.create()?.expect()?;
+    fixture.call("Start")?;
+    let mut execute = |exec_id: &str, label: &str| -> Result<_> {
+        let process = json!({
+            "args": [LINUX, "true"],
+            "cwd": "/",
+            "user": { "uid": 0, "gid": 0 },
+            "selinuxLabel": label,
+        });
+        let request = json!({ "id": ID, "exec_id": exec_id, "spec": {
+            "type_url": "types.containerd.io/opencontainers/runtime-spec/1/Process",
+            "json": process,
+        }});
+        fixture.client.call("Exec", &request)?.expect()?;
+        let request = json!({ "id": ID, "exec_id": exec_id });
+        fixture.client.call("Start", &request)
+    };
+    execute("free", "")?.expect()?;
+    let message = refusal(execute("labelled", LABEL)?)?;
+    ensure!(
+        message.contains("process.selinuxLabel") && message.contains(LABEL),
+        "{message}"
+    );
+    let kill = json!({ "id": ID, "signal": 9 });
+    fixture.client.call("Kill", &kill)?.expect()?;
+    fixture.call("Wait")?;
     fixture.call("Delete")?;
     fixture.expect_gone()
 }

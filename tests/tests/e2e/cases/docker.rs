@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use super::accounts::Limit;
 use super::cases;
 use crate::command::LIMIT;
 use crate::test::Test;
@@ -206,36 +207,21 @@ fn docker_ends_a_guest_beyond_its_memory(test: &Test<'_>) -> Result<()> {
     remove(test)
 }
 
-/// That a limit has reached the guest's cgroup, by what its file holds on cgroup v1 or on v2.
-fn is_limited(test: &Test<'_>, v1: (&str, &str), v2: (&str, &str)) -> Result<()> {
+/// That the guest's cgroup has limits.
+fn are_set(test: &Test<'_>, limits: &[Limit]) -> Result<()> {
     let pid = test.inspect("{{.State.Pid}}")?;
-    let (file, value) = if test.is_on_cgroup2() { v2 } else { v1 };
-    let (controller, mount) = match file.split_once('.') {
-        Some((controller, _)) if !test.is_on_cgroup2() => (controller, controller),
-        _ => ("", "."),
-    };
-    let script = format!(
-        "folder=$(sed -n 's/^[0-9]*:{controller}://p' /proc/{pid}/cgroup)\n\
-         cat /sys/fs/cgroup/{mount}$folder/{file}"
-    );
-    let output = test.exec(&["sh", "-ec", &script])?.expect(0)?;
-    ensure!(output.stdout.trim() == value, "{file} is {}", output.stdout);
-    Ok(())
+    limits.iter().try_for_each(|limit| limit.is_set(test, &pid))
 }
 
 fn docker_limits_reach_the_cgroup(test: &Test<'_>) -> Result<()> {
     let flags = ["--memory", "64m", "--cpus", "0.5", "--pids-limit", "50"];
     detached(test, &flags, &["/sleep.wasm", "60"])?;
-    for (v1, v2) in [
-        (
-            ("memory.limit_in_bytes", "67108864"),
-            ("memory.max", "67108864"),
-        ),
-        (("cpu.cfs_quota_us", "50000"), ("cpu.max", "50000 100000")),
-        (("pids.max", "50"), ("pids.max", "50")),
-    ] {
-        is_limited(test, v1, v2)?;
-    }
+    let limits = [
+        Limit::memory(64 << 20),
+        Limit::processor(50_000),
+        Limit::pids(50),
+    ];
+    are_set(test, &limits)?;
     remove(test)
 }
 
@@ -251,17 +237,7 @@ fn docker_updates_limits(test: &Test<'_>) -> Result<()> {
         "0.25",
     ];
     test.docker(&[&flags[..], &[&test.id]].concat())?;
-    let memory = "134217728";
-    is_limited(
-        test,
-        ("memory.limit_in_bytes", memory),
-        ("memory.max", memory),
-    )?;
-    is_limited(
-        test,
-        ("cpu.cfs_quota_us", "25000"),
-        ("cpu.max", "25000 100000"),
-    )?;
+    are_set(test, &[Limit::memory(128 << 20), Limit::processor(25_000)])?;
     remove(test)
 }
 

@@ -178,12 +178,15 @@ fn twenty_programs_at_once(test: &Test<'_>) -> Result<()> {
     let ids: Vec<_> = (0..20).map(|number| format!("exec-{number}")).collect();
     let programs = ids.iter().map(|id| start(test, id, &["/args.wasm", id]));
     let programs = programs.collect::<Result<Vec<_>>>()?;
+    // Now and then runc's shim loses what a program has said that ends at once.
+    let mut losses = if test.mode == Mode::Runc { 2 } else { 0 };
     for (id, program) in ids.iter().zip(programs) {
         let output = program.finish(2 * LIMIT)?.expect(0)?;
-        // Now and then runc's shim loses what a program has said that ends at once.
-        let is_lost = test.mode == Mode::Runc && output.stdout.is_empty();
-        let wanted = format!("/args.wasm\n{id}\n");
-        ensure!(output.stdout == wanted || is_lost, "{output:?}");
+        if losses > 0 && output.stdout.is_empty() {
+            losses -= 1;
+            continue;
+        }
+        ensure!(output.stdout == format!("/args.wasm\n{id}\n"), "{output:?}");
     }
     ensure!(pids(test)?.len() == 1, "{:?}", pids(test)?);
     test.remove()

@@ -3,7 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
+use super::super::accounts::Limit;
 use super::super::cases;
+use super::nodes::has_been_started_once;
 use super::{Cluster, sidecar};
 use crate::test::Test;
 
@@ -12,6 +14,7 @@ cases! {
     as_with_runc: [
         a_limit_of_processor_time_holds,
         a_pod_has_no_more_processes_than_the_node_allows,
+        a_pod_is_resized_while_it_runs,
     ],
     wasm: [],
 }
@@ -79,5 +82,42 @@ fn a_pod_has_no_more_processes_than_the_node_allows(test: &Test<'_>) -> Result<(
             "{logs}"
         );
         Ok(())
+    })
+}
+
+/// Its containers are given other limits, and none is started again.
+fn a_pod_is_resized_while_it_runs(test: &Test<'_>) -> Result<()> {
+    const NAMES: [&str; 2] = ["guest", "sidecar"];
+    Cluster::with(test, |cluster| {
+        let limited = |processor: &str, memory: &str| {
+            let most = json!({ "cpu": processor, "memory": memory });
+            json!({ "requests": most, "limits": most })
+        };
+        let containers = [
+            cluster.guest("guest", &["/sleep.wasm", "1000"]),
+            sidecar(&["/bin/sleep", "1000"]),
+        ];
+        let containers = containers.map(|mut container| {
+            container["resources"] = limited("100m", "64Mi");
+            container
+        });
+        cluster.pod("ship", json!({ "containers": containers }))?;
+        cluster.wait("pod/ship", "condition=Ready")?;
+        let are_set = |processor, memory| -> Result<()> {
+            for name in NAMES {
+                let pid = super::pid_of(test, &cluster.id_of("ship", name)?)?;
+                Limit::processor(processor).is_set(test, &pid)?;
+                Limit::memory(memory).is_set(test, &pid)?;
+            }
+            Ok(())
+        };
+        are_set(10_000, 64 << 20)?;
+        let containers =
+            NAMES.map(|name| json!({ "name": name, "resources": limited("200m", "96Mi") }));
+        let patch = json!({ "spec": { "containers": containers } }).to_string();
+        let words = ["patch", "pod", "ship", "--subresource", "resize"];
+        cluster.kubectl(&[&words[..], &["--patch", &patch]].concat())?;
+        super::wait_until(|| are_set(20_000, 96 << 20))?;
+        has_been_started_once(cluster, "ship")
     })
 }

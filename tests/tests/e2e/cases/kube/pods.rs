@@ -22,6 +22,7 @@ cases! {
         processes_are_seen_where_a_pod_shares_them,
         a_hook_runs_before_the_end,
         a_script_of_a_shell_runs_before_the_end,
+        a_deaf_pod_is_killed_when_its_time_is_up,
     ],
     wasm: [
         a_deleted_pod_goes_within_its_grace_period,
@@ -205,6 +206,46 @@ fn a_deleted_pod_goes_within_its_grace_period(test: &Test<'_>) -> Result<()> {
         let took = started.elapsed();
         ensure!(took < GRACE, "it took {took:?}");
         Ok(())
+    })
+}
+
+/// What hears no SIGTERM has the time that whoever deletes it gives, and not that of the pod.
+fn a_deaf_pod_is_killed_when_its_time_is_up(test: &Test<'_>) -> Result<()> {
+    const GRACE: Duration = Duration::from_secs(3);
+    Cluster::with(test, |cluster| {
+        let guest = cluster.guest("guest", &["/sleep.wasm", "1000"]);
+        let deaf = sidecar(&["/bin/sh", "-c", "trap '' TERM; sleep 1000; sleep 1000"]);
+        let spec = json!({
+            "containers": [guest, deaf],
+            "terminationGracePeriodSeconds": 600,
+        });
+        let pids = |pod: &str| -> Result<[String; 2]> {
+            cluster.pod(pod, spec.clone())?;
+            cluster.wait(&format!("pod/{pod}"), "condition=Ready")?;
+            let pid = |name| super::pid_of(test, &cluster.id_of(pod, name)?);
+            Ok([pid("guest")?, pid("sidecar")?])
+        };
+        let are_gone = |pids: &[String]| {
+            super::wait_until(|| {
+                for pid in pids {
+                    test.exec(&["test", "!", "-e", &format!("/proc/{pid}")])?
+                        .expect(0)?;
+                }
+                Ok(())
+            })
+        };
+        let patient = pids("patient")?;
+        let grace = format!("--grace-period={}", GRACE.as_secs());
+        let started = Instant::now();
+        let delete = cluster.start(&["delete", "pod", "patient", &grace])?;
+        delete.finish(GRACE + LIMIT)?.expect(0)?;
+        let took = started.elapsed();
+        ensure!(took >= GRACE, "it was given {took:?}");
+        are_gone(&patient)?;
+        // The API server forgets it at once, and the kubelet sees to the rest.
+        let hasty = pids("hasty")?;
+        cluster.kubectl(&["delete", "pod", "hasty", "--grace-period=0", "--force"])?;
+        are_gone(&hasty)
     })
 }
 

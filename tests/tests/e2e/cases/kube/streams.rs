@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::super::cases;
 use super::{Cluster, sidecar};
-use crate::command::LIMIT;
+use crate::command::{LIMIT, Running};
 use crate::test::Test;
 
 cases! {
@@ -80,8 +80,20 @@ fn commands_are_executed_with_their_streams_and_codes(test: &Test<'_>) -> Result
         let cat = cat.finish(LIMIT)?.expect(0)?;
         ensure!(cat.stdout == "ahoy\n", "{cat:?}");
         ensure!(cat.stderr.contains("after 5 bytes"), "{cat:?}");
+        let told = on_terminal(cluster, "/isatty.wasm")?.finish(LIMIT)?;
+        let told = told.expect(0)?.stdout;
+        for stream in 0..3 {
+            ensure!(told.contains(&format!("{stream} terminal")), "{told}");
+        }
         Ok(())
     })
+}
+
+/// Starts to execute a program in the pod `deck`, with a terminal on either side.
+fn on_terminal(cluster: &Cluster<'_>, program: &str) -> Result<Running> {
+    let words = ["exec", "--stdin", "--tty", "deck", "--", program];
+    let line = cluster.words(&words).join(" ");
+    cluster.test.start(&["script", "-qec", &line, "/dev/null"])
 }
 
 fn a_shell_is_executed_with_its_streams_terminal_and_code(test: &Test<'_>) -> Result<()> {
@@ -94,11 +106,7 @@ fn a_shell_is_executed_with_its_streams_terminal_and_code(test: &Test<'_>) -> Re
         let shell = shell.finish(LIMIT)?.expect(7)?;
         ensure!(shell.stdout == "ahoy\n", "{shell:?}");
         ensure!(shell.stderr.starts_with("to stderr\n"), "{shell:?}");
-        let line = format!(
-            "kubectl --namespace {} exec --stdin --tty deck -- /bin/sh",
-            test.namespace()
-        );
-        let mut shell = test.start(&["script", "-qec", &line, "/dev/null"])?;
+        let mut shell = on_terminal(cluster, "/bin/sh")?;
         shell.wait_for("# ")?;
         shell.write("busybox tty; echo $((6 * 7))\n")?;
         shell.wait_for("\n42")?;

@@ -94,13 +94,15 @@ pub fn go_on(before: &All, now: &All, pods: &[&Made]) -> Result<()> {
     Ok(())
 }
 
-/// That a container's end is told, as that of one whose server was lost: by CRI itself, or by
-/// `delete`.
+/// That a container's end is told, as that of one whose server was lost: by `delete`, or by CRI,
+/// which knows no more than that it is gone.
 fn is_told_lost(seen: &Seen) -> Result<()> {
-    ensure!(
-        seen.has_ended() && [137, 255].contains(&seen.code) && !seen.reason.is_empty(),
-        "{seen:?}"
-    );
+    let is_told = match seen.code {
+        137 => seen.reason == "Error",
+        255 => ["Error", "Unknown"].contains(&seen.reason.as_str()),
+        _ => false,
+    };
+    ensure!(seen.has_ended() && is_told, "{seen:?}");
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
+use super::accounts::Limit;
 use super::cases;
 use crate::command::LIMIT;
 use crate::mode::Mode;
@@ -23,6 +24,7 @@ cases! {
     on_each_host: [
         containerd_takes_the_configuration,
         guests_and_linux_programs_share_a_pod,
+        limits_are_changed_while_containers_run,
     ],
 }
 
@@ -197,6 +199,7 @@ fn both_sorts_share_a_pod(test: &Test<'_>, handler: &str) -> Result<()> {
         for container in [&guest, &sidecar] {
             let shown = crictl(test, &["exec", "--sync", container, "/hello.wasm"])?;
             ensure!(shown == "hello from the guest", "{shown}");
+            is_executed_with_streams(test, container)?;
             let shell = [
                 "/bin/sh",
                 "-c",
@@ -235,6 +238,54 @@ fn both_sorts_share_a_pod(test: &Test<'_>, handler: &str) -> Result<()> {
         crictl(test, &["rmp", &pod.id])?;
         Ok(())
     })
+}
+
+/// As the kubelet does when a pod is resized in place.
+fn limits_are_changed_while_containers_run(test: &Test<'_>) -> Result<()> {
+    const BEFORE: &str = r#"{ "resources": { "memory_limit_in_bytes": 134217728,
+        "cpu_quota": 50000, "cpu_period": 100000 } }"#;
+    let images = [
+        ("guest", test.mode.image()),
+        ("sidecar", Mode::Runc.image()),
+    ];
+    for server in faults::servers(test) {
+        Pod::with(test, faults::handler(server), |pod| {
+            for (name, image) in images {
+                let id = pod.start_with(name, image, &["/sleep.wasm", "100"], BEFORE)?;
+                let pid = pid_of(test, &id)?;
+                let are_set = |memory, quota| -> Result<()> {
+                    Limit::memory(memory).is_set(test, &pid)?;
+                    Limit::processor(quota).is_set(test, &pid)
+                };
+                are_set(128 << 20, 50_000)?;
+                let memory = ["update", "--memory", "67108864"];
+                crictl(test, &[&memory[..], &[&id]].concat())?;
+                are_set(64 << 20, 50_000)?;
+                let quota = ["update", "--cpu-period", "100000", "--cpu-quota", "20000"];
+                crictl(test, &[&quota[..], &[&id]].concat())?;
+                are_set(64 << 20, 20_000)?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// By the streams of CRI, and not by `ExecSync` as probes are.
+fn is_executed_with_streams(test: &Test<'_>, container: &str) -> Result<()> {
+    let start = |words: &[&str]| test.start(&[&CRICTL[..], &["exec"], words].concat());
+    let mut cat = start(&["--interactive", container, "/cat.wasm"])?;
+    cat.write("ahoy\n")?;
+    cat.close_stdin();
+    let cat = cat.finish(LIMIT)?.expect(0)?;
+    ensure!(cat.stdout == "ahoy\n", "{cat:?}");
+    ensure!(cat.stderr.contains("after 5 bytes"), "{cat:?}");
+    let seven = start(&[container, "/exit.wasm", "7"])?.finish(LIMIT)?;
+    ensure!(
+        seven.stderr.contains("command terminated with exit code 7"),
+        "{seven:?}"
+    );
+    Ok(())
 }
 
 /// The pid of a container's first process.
