@@ -14,6 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
 use super::all_states;
+use super::packages::locked;
 use crate::paths;
 
 /// A release of Debian, as a host needs it.
@@ -71,6 +72,7 @@ pub const TRIXIE_MACHINE: Release = Release {
     name: "trixie",
     form: Form::Image,
     packages: &[
+        "apparmor",
         "busybox-static",
         "ca-certificates",
         "containerd",
@@ -118,14 +120,8 @@ pub fn ensure(release: &Release) -> Result<PathBuf> {
     }
     let parent = roots()?;
     fs::create_dir_all(&parent).with_context(|| format!("create {}", parent.display()))?;
-    let file = File::create(parent.join(format!("{}.lock", release.prefix())))?;
-    let _lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => lock,
-        Err((file, _)) => {
-            eprintln!("host: {}: another call is making it", release.prefix());
-            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?
-        }
-    };
+    let prefix = release.prefix();
+    let _lock = locked(&parent.join(format!("{prefix}.lock")), &prefix)?;
     if folder.exists() {
         return Ok(folder);
     }

@@ -24,6 +24,14 @@ const LINUX: &str = "trireme.test/native:latest";
 /// A device of the host that no container is given by itself, with its numbers.
 const DISK: (&str, &str) = ("/dev/nvme0n1", "259 0");
 
+/// A pod's configuration as the kubelet makes it with systemd's driver, in the network of the node,
+/// since this host has no other.
+pub const POD: &str = r#""linux": { "cgroup_parent": "kubepods-e2e.slice",
+    "security_context": { "namespace_options": { "network": 2 } } }"#;
+/// That of a container of such a pod, for Linux.
+pub const IN_POD: &str =
+    r#"{ "security_context": { "namespace_options": { "network": 2, "pid": 1 } } }"#;
+
 /// What a shell in a container with this case's runtime prints.
 fn shell(test: &Test<'_>, flags: &[&str], script: &str) -> Result<String> {
     let start = ["ctr", "run", "--rm", "--runtime", test.mode.runtime()];
@@ -111,11 +119,7 @@ fn no_scope_is_left(test: &Test<'_>) -> Result<()> {
     })
 }
 
-/// As the kubelet asks for with systemd's driver, in the network of the node, since this host has no
-/// other.
 fn limits_of_containers_in_pods_hold_and_their_use_is_counted(test: &Test<'_>) -> Result<()> {
-    const POD: &str = r#""linux": { "cgroup_parent": "kubepods-e2e.slice",
-        "security_context": { "namespace_options": { "network": 2 } } }"#;
     const CONTAINER: &str = r#"{ "resources": { "memory_limit_in_bytes": 67108864,
         "cpu_quota": 20000, "cpu_period": 100000, "unified": { "pids.max": "7" } },
         "security_context": { "namespace_options": { "network": 2, "pid": 1 } } }"#;

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod ahead;
+mod apparmor;
 mod cache;
 mod cgroups;
 mod crashes;
@@ -65,7 +66,7 @@ pub enum Needs {
     Cri,
     /// Handlers whose pods the shim makes itself.
     Sandboxes,
-    /// cgroup v2 alone, and systemd.
+    /// A kernel of its own with cgroup v2 alone and AppArmor, and systemd.
     Cgroup2,
     /// Kubernetes. Such a host has no other cases: its containerd is another host's too.
     Kube,
@@ -168,6 +169,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         safety::all(),
         programs::all(),
         cache::all(),
+        apparmor::all(),
         cgroups::all(),
         crashes::all(),
         load::all(),
