@@ -14,9 +14,10 @@ use crate::run::host_script;
 
 /// Every benchmark, with the hosts that it runs in unless it is told one.
 const ALL: &[(&str, &[&str])] = &[
-    ("start", &["containerd-2.3", "trixie"]),
+    ("start", &["containerd-2.3", "trixie", "forky"]),
     ("throughput", &["containerd-2.3"]),
     ("pod", &["forky-2.3"]),
+    ("init", &["forky-2.3"]),
     ("density", &["containerd-2.3"]),
     ("pod-density", &["forky-2.3"]),
     ("scale", &["containerd-2.3"]),
@@ -24,9 +25,9 @@ const ALL: &[(&str, &[&str])] = &[
     ("steady", &["containerd-2.3"]),
 ];
 
-/// Those of a quick run, which takes half a minute. The others drop the machine's caches, or compile
+/// Those of a quick run, which takes a minute. The others drop the machine's caches, or compile
 /// for a while; each can be told to be quick by itself.
-const QUICK: &[&str] = &["start", "throughput", "pod"];
+const QUICK: &[&str] = &["start", "throughput", "pod", "init"];
 
 /// All benchmarks, whose reports make one page.
 #[derive(Debug, Args)]

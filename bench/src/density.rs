@@ -2,12 +2,11 @@
 
 mod tables;
 
-use std::any::Any;
-
 use anyhow::Result;
 use clap::Args;
 
 use self::tables::Tables;
+use crate::containerd::Handler;
 use crate::memory::Reading;
 use crate::peer::{self, Peer};
 use crate::pod;
@@ -85,6 +84,7 @@ impl Benchmark for PodDensity {
     const ROUNDS: u32 = 3;
     const QUICK: u32 = 1;
     const WARM_UP: u32 = 0;
+    const HANDLERS: &[Handler] = pod::HANDLERS;
 
     fn options(&self) -> &Options {
         &self.options
@@ -96,14 +96,6 @@ impl Benchmark for PodDensity {
 
     fn lacks(&self, peer: &Peer) -> Option<String> {
         pod::lacks(peer)
-    }
-
-    fn prepare(&self, host: &str) -> Result<Option<Box<dyn Any>>> {
-        pod::prepare(host)
-    }
-
-    fn enter(&self) -> Result<Option<Box<dyn Any>>> {
-        pod::enter()
     }
 
     fn measure(&self, run: &Run, report: &mut Report) -> Result<()> {

@@ -9,11 +9,14 @@ mod cache;
 mod cold;
 mod command;
 mod config;
+mod containerd;
 mod cpu;
 mod density;
 mod figure;
 mod grpc;
 mod host;
+mod image;
+mod init;
 mod interrupt;
 mod machine;
 mod memory;
@@ -54,6 +57,7 @@ enum Benchmark {
     All(all::All),
     Cold(cold::Cold),
     Density(density::Density),
+    Init(init::Init),
     Pod(pod::Pod),
     PodDensity(density::PodDensity),
     Scale(scale::Scale),
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         Benchmark::All(all) => all::run(&all),
         Benchmark::Cold(cold) => run::run(&cold),
         Benchmark::Density(density) => run::run(&density),
+        Benchmark::Init(init) => run::run(&init),
         Benchmark::Pod(pod) => run::run(&pod),
         Benchmark::PodDensity(density) => run::run(&density),
         Benchmark::Scale(scale) => run::run(&scale),

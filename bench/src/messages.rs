@@ -151,6 +151,69 @@ pub mod tasks {
     }
 }
 
+/// `ttrpc` of github.com/containerd/ttrpc, and `containerd.task.v2`, which shims serve.
+pub mod ttrpc {
+    use super::{Message, snapshots::Mount};
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Request {
+        #[prost(string, tag = "1")]
+        pub service: String,
+        #[prost(string, tag = "2")]
+        pub method: String,
+        #[prost(bytes = "vec", tag = "3")]
+        pub payload: Vec<u8>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Response {
+        #[prost(message, optional, tag = "1")]
+        pub status: Option<Status>,
+        #[prost(bytes = "vec", tag = "2")]
+        pub payload: Vec<u8>,
+    }
+
+    /// `google.rpc.Status`.
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Status {
+        #[prost(int32, tag = "1")]
+        pub code: i32,
+        #[prost(string, tag = "2")]
+        pub message: String,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Create {
+        #[prost(string, tag = "1")]
+        pub id: String,
+        #[prost(string, tag = "2")]
+        pub bundle: String,
+        #[prost(message, repeated, tag = "3")]
+        pub rootfs: Vec<Mount>,
+        #[prost(string, tag = "6")]
+        pub stdout: String,
+        #[prost(string, tag = "7")]
+        pub stderr: String,
+    }
+
+    /// Of Start, Wait and Delete.
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Named {
+        #[prost(string, tag = "1")]
+        pub id: String,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub struct Kill {
+        #[prost(string, tag = "1")]
+        pub id: String,
+        #[prost(uint32, tag = "3")]
+        pub signal: u32,
+        #[prost(bool, tag = "4")]
+        pub all: bool,
+    }
+}
+
 /// `runtime.v1`, which is CRI.
 pub mod cri {
     use super::{HashMap, Message};

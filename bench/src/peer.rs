@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 const WASM: &str = "trireme.test/guests:latest";
 const NATIVE: &str = "trireme.test/native:latest";
 
+/// What the names of peers end with whose pods have no pause container.
+pub const WITHOUT_PAUSE: &str = ", no pause";
+
 /// One runtime under a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
@@ -48,7 +51,8 @@ impl LeftOut {
     /// sandbox API of containerd 2.
     pub fn may_be_missing(&self) -> bool {
         let optional = ["crun", "wasmedge/"];
-        optional.iter().any(|name| self.peer.starts_with(name)) || self.peer.ends_with("no pause")
+        optional.iter().any(|name| self.peer.starts_with(name))
+            || self.peer.ends_with(WITHOUT_PAUSE)
     }
 }
 

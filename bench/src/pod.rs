@@ -1,20 +1,18 @@
 //! Pods of one container, as the kubelet asks for them, with and without a pause container.
 
-mod config;
 pub mod cri;
 
-use std::any::Any;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
 
-use self::config::{Daemon, Handler, Stopped};
 use self::cri::Client;
+use crate::containerd::Handler;
 use crate::cpu::{self, Meter};
 use crate::figure::{Figure, Unit};
 use crate::machine;
-use crate::peer::{self, NULL, Peer};
+use crate::peer::{self, NULL, Peer, WITHOUT_PAUSE};
 use crate::report::Report;
 use crate::run::{Benchmark, Options, Run};
 use crate::task;
@@ -24,8 +22,8 @@ const AT_A_TIME: usize = 10;
 /// Every how many rounds so many are.
 const EVERY: u32 = 5;
 
-/// The handlers that a host may lack.
-const HANDLERS: &[Handler] = &[
+/// The handlers of CRI that a host may lack.
+pub const HANDLERS: &[Handler] = &[
     ("null", "io.containerd.null-sleep.v1", false),
     ("wasmer-node", "io.containerd.wasmer-node.v1", false),
     ("wasmedge", "io.containerd.wasmedge.v1", false),
@@ -45,6 +43,7 @@ impl Benchmark for Pod {
     const NAME: &'static str = "pod";
     const HOST: &'static str = "forky-2.3";
     const ROUNDS: u32 = 100;
+    const HANDLERS: &[Handler] = HANDLERS;
 
     fn options(&self) -> &Options {
         &self.options
@@ -56,14 +55,6 @@ impl Benchmark for Pod {
 
     fn lacks(&self, peer: &Peer) -> Option<String> {
         lacks(peer)
-    }
-
-    fn prepare(&self, host: &str) -> Result<Option<Box<dyn Any>>> {
-        prepare(host)
-    }
-
-    fn enter(&self) -> Result<Option<Box<dyn Any>>> {
-        enter()
     }
 
     fn measure(&self, run: &Run, report: &mut Report) -> Result<()> {
@@ -91,7 +82,7 @@ pub fn peers() -> Vec<Peer> {
     }
     for (name, handler) in [("pod", "wasm"), ("node", "wasm-node")] {
         peers.push(Peer {
-            name: format!("wasmtime/{name}, no pause"),
+            name: format!("wasmtime/{name}{WITHOUT_PAUSE}"),
             cri_handler: Some(format!("{handler}-sandbox")),
             ..peer::trireme("wasmtime", name, handler)
         });
@@ -107,24 +98,6 @@ pub fn lacks(peer: &Peer) -> Option<String> {
     let known = machine::output("crictl", &["info"]).unwrap_or_default();
     let is_known = known.contains(&format!("\"{handler}\""));
     (!is_known).then(|| format!("CRI of this containerd has no handler {handler}"))
-}
-
-/// Stops the containerd of a host, from outside; dropped, it runs again.
-///
-/// # Errors
-///
-/// When the host does not come up, or its containerd does not end.
-pub fn prepare(host: &str) -> Result<Option<Box<dyn Any>>> {
-    Ok(Some(Box::new(Stopped::in_host(host)?)))
-}
-
-/// Starts one that has the handlers that the host's may lack, from inside; dropped, it ends.
-///
-/// # Errors
-///
-/// When it does not come up.
-pub fn enter() -> Result<Option<Box<dyn Any>>> {
-    Ok(Some(Box::new(Daemon::start(HANDLERS)?)))
 }
 
 impl Pod {

@@ -1,6 +1,5 @@
 //! One run of a benchmark: it enters the test host, measures there, and reports outside.
 
-use std::any::Any;
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
@@ -11,6 +10,7 @@ use clap::Args;
 
 use crate::cache;
 use crate::config::{Configs, PeerConfig};
+use crate::containerd::{Daemon, Handler, Stopped};
 use crate::host;
 use crate::interrupt;
 use crate::machine;
@@ -70,6 +70,8 @@ pub trait Benchmark {
     const QUICK: u32 = 2;
     /// Rounds that do not count, of a whole run.
     const WARM_UP: u32 = 3;
+    /// The handlers that CRI is to know.
+    const HANDLERS: &[Handler] = &[];
 
     /// What it was told.
     fn options(&self) -> &Options;
@@ -82,24 +84,6 @@ pub trait Benchmark {
     /// Why it cannot measure a peer, where it cannot; asked in the host.
     fn lacks(&self, _peer: &Peer) -> Option<String> {
         None
-    }
-
-    /// Changes the host before the run, from outside; what it returns undoes that when dropped.
-    ///
-    /// # Errors
-    ///
-    /// When the host cannot be changed.
-    fn prepare(&self, _host: &str) -> Result<Option<Box<dyn Any>>> {
-        Ok(None)
-    }
-
-    /// The same from inside, before the peers are looked at.
-    ///
-    /// # Errors
-    ///
-    /// When the host cannot be changed.
-    fn enter(&self) -> Result<Option<Box<dyn Any>>> {
-        Ok(None)
     }
 
     /// Measures, in the host, and adds figures and curves to the report.
@@ -181,7 +165,7 @@ fn outside<B: Benchmark>(benchmark: &B) -> Result<ExitCode> {
     let options = benchmark.options();
     let host = options.host.as_deref().unwrap_or(B::HOST);
     host::install_wasmedge(host)?;
-    let prepared = benchmark.prepare(host)?;
+    let stopped = Stopped::in_host(host)?;
     let program = std::env::current_exe().context("find this program")?;
     let words = std::env::args_os().skip(1).chain([OsString::from(INSIDE)]);
     let mut command = Command::new(host_script());
@@ -192,7 +176,7 @@ fn outside<B: Benchmark>(benchmark: &B) -> Result<ExitCode> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let output = interrupt::run(&mut command)?;
-    drop(prepared);
+    drop(stopped);
     if !output.status.success() {
         return Ok(ExitCode::from(output.status.code().unwrap_or(1) as u8));
     }
@@ -264,8 +248,8 @@ fn inside<B: Benchmark>(benchmark: &B) -> Result<()> {
     let options = benchmark.options();
     let mut report = Report::begin(B::NAME)?;
     let wanted = wanted(benchmark.peers(), &options.peers, &options.only)?;
+    let daemon = Daemon::start(B::HANDLERS)?;
     let place = host::Place::set_up(&wanted, options.quick)?;
-    let entered = benchmark.enter()?;
     report.versions = machine::versions();
     let mut peers = Vec::new();
     for peer in wanted {
@@ -309,7 +293,7 @@ fn inside<B: Benchmark>(benchmark: &B) -> Result<()> {
         !(options.only.is_empty() && options.peers.is_empty() && options.configs.is_empty());
     let measured = benchmark.measure(&run, &mut report);
     let restored = run.configs.restore();
-    drop(entered);
+    drop(daemon);
     drop(place);
     measured.and(restored)?;
     report.end()?;

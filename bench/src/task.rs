@@ -27,7 +27,8 @@ const NAMESPACE: &str = "default";
 const SNAPSHOTTER: &str = "overlayfs";
 /// The name of the container that templates are read from.
 const TEMPLATE: &str = "bench-template";
-const SIGKILL: u32 = 9;
+/// What ends a process whatever it does, by its number.
+pub const SIGKILL: u32 = 9;
 
 const CREATE_CONTAINER: &str = "/containerd.services.containers.v1.Containers/Create";
 const DELETE_CONTAINER: &str = "/containerd.services.containers.v1.Containers/Delete";

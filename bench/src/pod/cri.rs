@@ -103,10 +103,9 @@ impl Client {
         fs::write(&pod_file, pod.to_string()).context("write the pod's configuration")?;
         fs::write(&container_file, container.to_string())
             .context("write the container's configuration")?;
-        let mut command = Command::new("crictl");
+        let mut command = crictl();
         command
-            .args(["--runtime-endpoint", &format!("unix://{SOCKET}")])
-            .args(["--timeout", "60s", "run", "--no-pull", "--runtime"])
+            .args(["run", "--no-pull", "--runtime"])
             .arg(handler(peer)?)
             .args([container_file, pod_file])
             .stdin(Stdio::null());
@@ -183,6 +182,14 @@ fn container_config(peer: &Peer, name: &str) -> cri::ContainerConfig {
             }),
         }),
     }
+}
+
+/// The client for the command line, which waits for as long as this machine may need.
+pub fn crictl() -> Command {
+    let mut command = Command::new("crictl");
+    command.args(["--runtime-endpoint", &format!("unix://{SOCKET}")]);
+    command.args(["--timeout", "60s"]);
+    command
 }
 
 fn labels() -> HashMap<String, String> {

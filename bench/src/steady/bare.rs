@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::resource::UsageWho;
 use tempfile::TempDir;
 
-use crate::command;
 use crate::cpu;
+use crate::image::Image;
 
 use super::work::{WORKS, Work};
 
@@ -84,10 +84,10 @@ impl Bare {
     }
 
     fn compile(&self, work: &Work, code: &Path) -> Result<()> {
-        let image = Image::mount(work.image)?;
+        let image = Image::mount("default", work.image)?;
         let status = Command::new(&self.program)
             .arg("compile")
-            .args([image.0.path().join(work.file).as_path(), code])
+            .args([image.path().join(work.file).as_path(), code])
             .status()
             .with_context(|| format!("run {}", self.program.display()))?;
         ensure!(status.success(), "compile {}: {status}", work.file);
@@ -102,31 +102,5 @@ impl Drop for Ended {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
-    }
-}
-
-/// An image whose files can be read.
-struct Image(TempDir);
-
-impl Image {
-    fn mount(image: &str) -> Result<Self> {
-        let folder = tempfile::tempdir().context("make a folder for an image")?;
-        let mut mount = Command::new("ctr");
-        mount.args(["image", "mount", image]).arg(folder.path());
-        command::run(&mut mount)?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        let done = Command::new("ctr")
-            .args(["image", "unmount", "--rm"])
-            .arg(self.0.path())
-            .stdout(Stdio::null())
-            .status();
-        if !done.is_ok_and(|status| status.success()) {
-            eprintln!("bench: {} may still be mounted", self.0.path().display());
-        }
     }
 }

@@ -1,7 +1,9 @@
-//! containerd with handlers that CRI is to know beside those of the host's configuration.
+//! containerd as it is where people run containers: its log at level `info`, where a host has its own
+//! at `debug` and so has every shim write a log; and with the handlers that CRI is to know beside
+//! those of the host's configuration.
 //!
-//! The host writes its configuration whenever it starts containerd, so the host's own is stopped
-//! from outside, and inside another is started over the same state, with the same sockets.
+//! The host's own is stopped from outside, and inside another is started over the same state, with
+//! the same sockets.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -17,7 +19,7 @@ use crate::machine;
 use crate::run::host_script;
 
 const FILE: &str = "/etc/containerd/config.toml";
-/// How long containerd may take until CRI answers, and to its end.
+/// How long containerd may take until it answers, and to its end.
 const LIMIT: Duration = Duration::from_secs(30);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -68,7 +70,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it and waits until CRI answers.
+    /// Starts it and waits until it answers; CRI, where it is to have handlers.
     ///
     /// # Errors
     ///
@@ -81,7 +83,7 @@ impl Daemon {
         let log = File::create(folder.path().join("log")).context("make containerd's log")?;
         let mut command = Command::new("containerd");
         command
-            .arg("--config")
+            .args(["--log-level", "info", "--config"])
             .arg(&config)
             // An interrupt of the terminal is for this program, which needs it to clean up.
             .process_group(0)
@@ -97,13 +99,17 @@ impl Daemon {
         }
         let child = command.spawn().context("run containerd")?;
         let mut daemon = Self { child, folder };
-        daemon.wait_until_it_answers()?;
+        let question = match handlers {
+            [] => ["ctr", "version"],
+            _ => ["crictl", "info"],
+        };
+        daemon.wait_until_it_answers(question)?;
         Ok(daemon)
     }
 
-    fn wait_until_it_answers(&mut self) -> Result<()> {
+    fn wait_until_it_answers(&mut self, [program, word]: [&str; 2]) -> Result<()> {
         let deadline = Instant::now() + LIMIT;
-        while machine::output("crictl", &["info"]).is_none() {
+        while machine::output(program, &[word]).is_none() {
             let ended = self.child.try_wait().context("wait for containerd")?;
             if ended.is_some() || Instant::now() > deadline {
                 let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
