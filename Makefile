@@ -100,11 +100,11 @@ lint: rust apt
 	@tests/lint
 
 ## make test     all tests
-test: build-crash go
+test: rust go apt
 	@tests/run-all
 
 ## make soak     what is too long for every change
-soak: build-crash go
+soak: rust go apt
 	@tests/run-all --soak
 
 ## make bench    Trireme side by side with other runtimes

@@ -22,6 +22,9 @@ struct Arguments {
     /// Lists the kinds of hosts, and the hosts that are up.
     #[arg(long, exclusive = true)]
     list: bool,
+    /// Gets what hosts are made of: packages, the roots of releases, the programs of tests/tools.
+    #[arg(long, exclusive = true)]
+    prepare: bool,
     /// Ends the host and all that runs in it, and removes its files.
     #[arg(long, group = "action")]
     down: bool,
@@ -88,6 +91,9 @@ fn internal(word: &str, rest: &[String]) -> Result<u8> {
 fn act(arguments: &Arguments) -> Result<u8> {
     if arguments.list {
         return list();
+    }
+    if arguments.prepare {
+        return life::prepare().map(|()| 0);
     }
     let name = arguments
         .name

@@ -14,8 +14,8 @@ use super::mounts::BIN_FOLDER;
 use super::namespace::PID_FILE;
 use super::packages::GoTools;
 use super::{
-    Instance, Root, all_states, cgroup, containerd, emulated, images, install, namespace, packages,
-    roots,
+    Instance, KINDS, Kind, Root, all_states, cgroup, containerd, emulated, images, install,
+    namespace, packages, roots,
 };
 use crate::process::Known;
 
@@ -35,7 +35,7 @@ pub fn ensure_up(instance: &Instance, build: Build) -> Result<()> {
     let _lock = lock(instance)?;
     let state = instance.state()?;
     if init(instance)?.is_none() {
-        install_packages(instance)?;
+        install_packages(instance.kind)?;
         clear(instance)?;
         fs::create_dir_all(&state).with_context(|| format!("create {}", state.display()))?;
         install_build(instance, build)?;
@@ -61,6 +61,12 @@ pub fn ensure_up(instance: &Instance, build: Build) -> Result<()> {
     }
 }
 
+/// Gets all that hosts are made of, whatever their kind: the first that come up wait for none of it.
+pub fn prepare() -> Result<()> {
+    KINDS.iter().try_for_each(install_packages)?;
+    packages::CRITEST.ensure()
+}
+
 fn install_build(instance: &Instance, build: Build) -> Result<()> {
     match build {
         Build::Latest => install::refresh(&instance.state()?.join(BIN_FOLDER)),
@@ -68,16 +74,12 @@ fn install_build(instance: &Instance, build: Build) -> Result<()> {
     }
 }
 
-fn install_packages(instance: &Instance) -> Result<()> {
-    packages::ensure_debian(instance.kind.packages)?;
-    if let Root::Debian(release) | Root::Emulated(release) = instance.kind.root {
+fn install_packages(kind: &Kind) -> Result<()> {
+    packages::ensure_debian(kind.packages)?;
+    if let Root::Debian(release) | Root::Emulated(release) = kind.root {
         roots::ensure(release)?;
     }
-    instance
-        .kind
-        .go_tools()
-        .into_iter()
-        .try_for_each(GoTools::ensure)
+    kind.go_tools().into_iter().try_for_each(GoTools::ensure)
 }
 
 fn bring_up(instance: &Instance) -> Result<()> {

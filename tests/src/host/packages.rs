@@ -1,11 +1,12 @@
 //! The programs a host needs: Debian packages, and Go programs built from the modules in
 //! `tests/tools`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::paths;
 
@@ -36,8 +37,10 @@ fn is_installed(package: &str) -> bool {
 }
 
 fn apt_install(packages: &[&str]) -> Result<()> {
-    let flags = ["install", "-qq", "--yes", "--no-install-recommends"];
-    apt_get(&[&flags, packages].concat())
+    // Somebody else may be at it.
+    let patient = "DPkg::Lock::Timeout=300";
+    let flags = ["install", "-qq", "--yes", "--no-install-recommends", "-o"];
+    apt_get(&[&flags[..], &[patient], packages].concat())
 }
 
 fn apt_get(args: &[&str]) -> Result<()> {
@@ -126,6 +129,18 @@ pub const KUBERNETES: GoTools = GoTools {
     time: "about five minutes",
 };
 
+/// Waits until nobody else makes something, and keeps them from it for as long as the answer lives.
+pub fn locked(file: &Path, what: &str) -> Result<Flock<File>> {
+    let file = File::create(file).with_context(|| format!("create {}", file.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((file, _)) => {
+            eprintln!("host: {what}: another call is making it");
+            Ok(Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?)
+        }
+    }
+}
+
 impl GoTools {
     /// Where the programs of the pinned version are.
     pub fn folder(&self) -> Result<PathBuf> {
@@ -157,26 +172,24 @@ impl GoTools {
         if folder.exists() {
             return Ok(());
         }
+        let parent = folder
+            .parent()
+            .context("the folder of the Go tools has no parent")?;
+        fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+        let _lock = locked(&parent.join(format!("{}.lock", self.name)), self.module)?;
+        if folder.exists() {
+            return Ok(());
+        }
         eprintln!(
             "host: building {} into {} ({})",
             self.module,
             folder.display(),
             self.time
         );
-        let parent = folder
-            .parent()
-            .context("the folder of the Go tools has no parent")?;
-        fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
         // Built aside and renamed, so that an interrupted build leaves no half folder.
-        let aside = parent.join(format!(".new-{}-{}", self.name, std::process::id()));
+        let aside = parent.join(format!(".new-{}", self.name));
         self.build(&aside)?;
-        match fs::rename(&aside, &folder) {
-            // Another call was faster.
-            Err(_) if folder.exists() => {
-                fs::remove_dir_all(&aside).context("remove the second build")
-            }
-            result => result.with_context(|| format!("rename to {}", folder.display())),
-        }
+        fs::rename(&aside, &folder).with_context(|| format!("rename to {}", folder.display()))
     }
 
     fn build(&self, folder: &Path) -> Result<()> {

@@ -41,10 +41,13 @@ impl Server {
 /// `make soak`.
 const LINUX: [&str; 2] = ["containerd-2.3", "trixie"];
 
+/// The same for engines that all hosts have beside wasmtime: the two that have Docker as well.
+const ENGINES: [&str; 2] = ["trixie", "forky"];
+
 impl Mode {
-    /// The modes of one host of the run, which `position` tells from the others: each engine with one
-    /// of the servers, in turns, which together are both; and Linux programs on two of the hosts.
-    /// `make soak` has all. In a cluster it is wasmtime with both, since what is tried there are
+    /// The modes of one host of the run, which `position` tells from the others: wasmtime with one of
+    /// the servers, in turns, which together are both; other engines and Linux programs, in turns as
+    /// well, on two of the hosts. `make soak` has all. In a cluster it is wasmtime with both, since what is tried there are
     /// pods.
     pub fn on(kind: &str, position: usize) -> Vec<Self> {
         if kind == "cgroup2" {
@@ -60,7 +63,13 @@ impl Mode {
         let is_for_one = kind == "forky-2.3";
         let mut modes = Vec::new();
         for (number, engine) in Engine::ALL.iter().enumerate() {
-            if engine.is_on(kind) && (!is_for_one || *engine == Engine::WasmEdge) {
+            let is_there = match engine {
+                Engine::WasmEdge => true,
+                _ if is_for_one => false,
+                Engine::Wasmtime => true,
+                _ => soak() || ENGINES.contains(&kind),
+            };
+            if engine.is_on(kind) && is_there {
                 // Of two hosts with one thing in common, as Docker, each has another server.
                 let of_host = match engine {
                     Engine::Wasmtime => position.div_ceil(2),
