@@ -100,11 +100,11 @@ lint: rust apt
 	@tests/lint
 
 ## make test     all tests
-test: rust go apt
+test: rust go
 	@tests/run-all
 
 ## make soak     what is too long for every change
-soak: rust go apt
+soak: rust go
 	@tests/run-all --soak
 
 ## make bench    Trireme side by side with other runtimes

@@ -17,7 +17,7 @@ const ALL: &[(&str, &[&str])] = &[
     ("start", &["containerd-2.3", "trixie", "forky"]),
     ("throughput", &["containerd-2.3"]),
     ("pod", &["forky-2.3"]),
-    ("init", &["forky-2.3"]),
+    ("server", &["forky-2.3"]),
     ("density", &["containerd-2.3"]),
     ("pod-density", &["forky-2.3"]),
     ("scale", &["containerd-2.3"]),
@@ -27,7 +27,7 @@ const ALL: &[(&str, &[&str])] = &[
 
 /// Those of a quick run, which takes a minute. The others drop the machine's caches, or compile
 /// for a while; each can be told to be quick by itself.
-const QUICK: &[&str] = &["start", "throughput", "pod", "init"];
+const QUICK: &[&str] = &["start", "throughput", "pod", "server"];
 
 /// All benchmarks, whose reports make one page.
 #[derive(Debug, Args)]

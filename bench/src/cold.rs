@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::bare::{Bare, ENGINE};
 use crate::command;
 use crate::figure::{Figure, Unit};
 use crate::peer::{self, Peer};
@@ -14,6 +16,7 @@ use crate::report::Report;
 use crate::run::{Benchmark, Options, Run};
 use crate::settings::{LEAVE_SOON, Settings};
 use crate::starter::{Starter, templates};
+use crate::stats::median;
 
 /// A cache of the benchmark's own, so that the host keeps what it has.
 const CACHE: &str = "/var/lib/trireme/bench-cache";
@@ -30,6 +33,9 @@ struct Program {
     id: &'static str,
     name: &'static str,
     image: &'static str,
+    /// Its file, below the image's root.
+    file: &'static str,
+    /// Its arguments behind its name.
     arguments: &'static [&'static str],
 }
 
@@ -38,22 +44,31 @@ const PROGRAMS: [Program; 2] = [
         id: "hello",
         name: "a small C program",
         image: "trireme.test/guests:latest",
-        arguments: &["/hello.wasm"],
+        file: "hello.wasm",
+        arguments: &[],
     },
     Program {
         id: "python",
         name: "CPython 3.12, a module of 26 MB",
         image: "trireme.test/python:latest",
-        arguments: &["/python.wasm", "-c", "print(1)"],
+        file: "python.wasm",
+        arguments: &["-c", "print(1)"],
     },
 ];
 
 impl Program {
+    /// Its name and arguments.
+    fn words(&self) -> Vec<String> {
+        let name = format!("/{}", self.file);
+        let rest = self.arguments.iter().map(ToString::to_string);
+        std::iter::once(name).chain(rest).collect()
+    }
+
     /// A peer that runs it.
     fn of(&self, peer: &Peer) -> Peer {
         Peer {
             image: self.image.to_owned(),
-            arguments: self.arguments.iter().map(ToString::to_string).collect(),
+            arguments: self.words(),
             ..peer.clone()
         }
     }
@@ -78,14 +93,16 @@ impl Benchmark for Cold {
 
     fn measure(&self, run: &Run, report: &mut Report) -> Result<()> {
         let _cache = Cache::set_up()?;
+        let programs = PROGRAMS.each_ref().map(|it| (it.file, it.image));
+        let bare = Bare::with(&programs).context("set up the engine's own library")?;
         for program in &PROGRAMS {
-            measure(program, run, report)?;
+            measure(program, &bare, run, report)?;
         }
         Ok(())
     }
 }
 
-fn measure(program: &Program, run: &Run, report: &mut Report) -> Result<()> {
+fn measure(program: &Program, bare: &Bare, run: &Run, report: &mut Report) -> Result<()> {
     let figure = |part: &str, title: &str, note: &str| {
         let id = format!("{}-{part}", program.id);
         let title = format!("{title}: {}", program.name);
@@ -102,6 +119,7 @@ fn measure(program: &Program, run: &Run, report: &mut Report) -> Result<()> {
     let programs = run.peers.iter().map(|peer| program.of(peer));
     let templates = templates(&programs.collect::<Vec<_>>())?;
     let starter = Starter::open()?;
+    let mut alone = Vec::new();
     run.turns(|turn| {
         empty_cache()?;
         let template = &templates[turn.index];
@@ -110,13 +128,27 @@ fn measure(program: &Program, run: &Run, report: &mut Report) -> Result<()> {
             first.add(turn.index, times[0]);
             second.add(turn.index, times[1]);
             compile.add(turn.index, (times[0] - times[1]).max(0.0));
+            alone.push(by_itself(program, bare)?);
         }
         Ok(())
     })?;
+    report.notes.push(format!(
+        "{}: {:.1} ms on {ENGINE}'s own library with its code compiled, from the start of that process to its end, \
+         median",
+        program.name,
+        median(&alone)
+    ));
     for figure in [first, second, compile.unjudged()] {
         report.add(figure);
     }
     Ok(())
+}
+
+/// The milliseconds that it takes without a container.
+fn by_itself(program: &Program, bare: &Bare) -> Result<f64> {
+    let begin = Instant::now();
+    bare.start(program.file, &program.words())?.finish()?;
+    Ok(begin.elapsed().as_secs_f64() * 1e3)
 }
 
 /// As an operator does it.

@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A handler: its name, its runtime, and whether its pods have no pause container.
-pub type Handler = (&'static str, &'static str, bool);
+pub type Handler<'a> = (&'a str, &'a str, bool);
 
 /// The host's own containerd, stopped from outside; dropped, it is started again.
 pub struct Stopped {
@@ -39,6 +39,12 @@ impl Stopped {
     ///
     /// When the host does not come up.
     pub fn in_host(host: &str) -> Result<Self> {
+        // One that was killed has left it so.
+        let script = host_script();
+        let status = machine::output(&script.to_string_lossy(), &[host, "--status"]);
+        if status.is_some_and(|text| text.contains("containerd was stopped")) {
+            tests_host(&[host, "--start-containerd"])?;
+        }
         tests_host(&[host, "--", "true"])?;
         let stopped = Self {
             host: host.to_owned(),
@@ -75,7 +81,7 @@ impl Daemon {
     /// # Errors
     ///
     /// When it does not come up; the message has the end of its log.
-    pub fn start(handlers: &[Handler]) -> Result<Self> {
+    pub fn start(handlers: &[Handler<'_>]) -> Result<Self> {
         let own = fs::read_to_string(FILE).with_context(|| format!("read {FILE}"))?;
         let folder = tempfile::tempdir().context("make a folder for containerd")?;
         let config = folder.path().join("config.toml");
@@ -139,7 +145,7 @@ impl Drop for Daemon {
 }
 
 /// The configuration with the tables that it does not have.
-fn with(config: &str, handlers: &[Handler]) -> String {
+fn with(config: &str, handlers: &[Handler<'_>]) -> String {
     let is_v3 = config.lines().any(|line| line.trim() == "version = 3");
     let plugin = match is_v3 {
         true => "io.containerd.cri.v1.runtime",
@@ -149,7 +155,7 @@ fn with(config: &str, handlers: &[Handler]) -> String {
     for (name, runtime, sandbox) in handlers {
         let head = format!("[plugins.\"{plugin}\".containerd.runtimes.{name}]");
         // Before 2.x no shim could make pods.
-        if config.contains(&head) || *sandbox && !is_v3 {
+        if text.contains(&head) || *sandbox && !is_v3 {
             continue;
         }
         text.push_str(&format!("\n{head}\nruntime_type = \"{runtime}\"\n"));

@@ -84,7 +84,7 @@ impl Benchmark for PodDensity {
     const ROUNDS: u32 = 3;
     const QUICK: u32 = 1;
     const WARM_UP: u32 = 0;
-    const HANDLERS: &[Handler] = pod::HANDLERS;
+    const HANDLERS: &[Handler<'static>] = pod::HANDLERS;
 
     fn options(&self) -> &Options {
         &self.options

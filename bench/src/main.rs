@@ -5,6 +5,7 @@
 //! reported.
 
 mod all;
+mod bare;
 mod cache;
 mod cold;
 mod command;
@@ -16,7 +17,6 @@ mod figure;
 mod grpc;
 mod host;
 mod image;
-mod init;
 mod interrupt;
 mod machine;
 mod memory;
@@ -27,6 +27,7 @@ mod pod;
 mod report;
 mod run;
 mod scale;
+mod server;
 mod settings;
 mod sleepers;
 mod start;
@@ -57,10 +58,10 @@ enum Benchmark {
     All(all::All),
     Cold(cold::Cold),
     Density(density::Density),
-    Init(init::Init),
     Pod(pod::Pod),
     PodDensity(density::PodDensity),
     Scale(scale::Scale),
+    Server(server::Server),
     Start(start::Start),
     Steady(steady::Steady),
     Throughput(throughput::Throughput),
@@ -71,10 +72,10 @@ fn main() -> ExitCode {
         Benchmark::All(all) => all::run(&all),
         Benchmark::Cold(cold) => run::run(&cold),
         Benchmark::Density(density) => run::run(&density),
-        Benchmark::Init(init) => run::run(&init),
         Benchmark::Pod(pod) => run::run(&pod),
         Benchmark::PodDensity(density) => run::run(&density),
         Benchmark::Scale(scale) => run::run(&scale),
+        Benchmark::Server(server) => run::run(&server),
         Benchmark::Start(start) => run::run(&start),
         Benchmark::Steady(steady) => run::run(&steady),
         Benchmark::Throughput(throughput) => run::run(&throughput),

@@ -151,9 +151,9 @@ pub mod tasks {
     }
 }
 
-/// `ttrpc` of github.com/containerd/ttrpc, and `containerd.task.v2`, which shims serve.
+/// `ttrpc` of github.com/containerd/ttrpc.
 pub mod ttrpc {
-    use super::{Message, snapshots::Mount};
+    use super::Message;
 
     #[derive(Clone, PartialEq, Message)]
     pub struct Request {
@@ -181,6 +181,11 @@ pub mod ttrpc {
         #[prost(string, tag = "2")]
         pub message: String,
     }
+}
+
+/// `containerd.task.v2`, which shims serve.
+pub mod shim {
+    use super::{Message, snapshots::Mount};
 
     #[derive(Clone, PartialEq, Message)]
     pub struct Create {

@@ -137,7 +137,8 @@ pub fn trireme(engine: &str, per: &str, handler: &str) -> Peer {
 }
 
 impl Peer {
-    fn handled(mut self, handler: &str) -> Self {
+    /// With a handler of CRI.
+    pub fn handled(mut self, handler: &str) -> Self {
         self.cri_handler = Some(handler.to_owned());
         self
     }

@@ -23,7 +23,7 @@ const AT_A_TIME: usize = 10;
 const EVERY: u32 = 5;
 
 /// The handlers of CRI that a host may lack.
-pub const HANDLERS: &[Handler] = &[
+pub const HANDLERS: &[Handler<'static>] = &[
     ("null", "io.containerd.null-sleep.v1", false),
     ("wasmer-node", "io.containerd.wasmer-node.v1", false),
     ("wasmedge", "io.containerd.wasmedge.v1", false),
@@ -43,7 +43,7 @@ impl Benchmark for Pod {
     const NAME: &'static str = "pod";
     const HOST: &'static str = "forky-2.3";
     const ROUNDS: u32 = 100;
-    const HANDLERS: &[Handler] = HANDLERS;
+    const HANDLERS: &[Handler<'static>] = HANDLERS;
 
     fn options(&self) -> &Options {
         &self.options

@@ -43,7 +43,8 @@ pub struct Options {
     /// Measures only the peers with these names, separated by commas.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub only: Vec<String>,
-    /// NAME=RUNTIME[,IMAGE[,ARGUMENT…]]: one more peer; may be repeated.
+    /// NAME=RUNTIME[,IMAGE[,ARGUMENT…]]: one more peer; may be repeated. In pods it runs what the
+    /// others do.
     #[arg(long = "peer")]
     pub peers: Vec<Peer>,
     /// NAME=FILE: the configuration of Trireme that the peer NAME is started with; the others have
@@ -71,7 +72,7 @@ pub trait Benchmark {
     /// Rounds that do not count, of a whole run.
     const WARM_UP: u32 = 3;
     /// The handlers that CRI is to know.
-    const HANDLERS: &[Handler] = &[];
+    const HANDLERS: &[Handler<'static>] = &[];
 
     /// What it was told.
     fn options(&self) -> &Options;
@@ -247,15 +248,23 @@ fn commit() -> String {
 fn inside<B: Benchmark>(benchmark: &B) -> Result<()> {
     let options = benchmark.options();
     let mut report = Report::begin(B::NAME)?;
-    let wanted = wanted(benchmark.peers(), &options.peers, &options.only)?;
-    let daemon = Daemon::start(B::HANDLERS)?;
+    let added: Vec<_> = options.peers.iter().enumerate().map(add_handler).collect();
+    let wanted = wanted(benchmark.peers(), &added, &options.only)?;
+    let mut handlers = B::HANDLERS.to_vec();
+    if !handlers.is_empty() {
+        handlers.extend(added.iter().filter_map(|peer| {
+            let handler = peer.cri_handler.as_deref()?;
+            Some((handler, peer.runtime.as_str(), false))
+        }));
+    }
+    let daemon = Daemon::start(&handlers)?;
     let place = host::Place::set_up(&wanted, options.quick)?;
     report.versions = machine::versions();
     let mut peers = Vec::new();
     for peer in wanted {
         match place.lacks(&peer).or_else(|| benchmark.lacks(&peer)) {
             None => peers.push(peer),
-            Some(reason) if options.peers.contains(&peer) => {
+            Some(reason) if added.contains(&peer) => {
                 bail!("--peer {}: {reason}", peer.name)
             }
             Some(reason) => report.left_out.push(peer::LeftOut {
@@ -293,12 +302,17 @@ fn inside<B: Benchmark>(benchmark: &B) -> Result<()> {
         !(options.only.is_empty() && options.peers.is_empty() && options.configs.is_empty());
     let measured = benchmark.measure(&run, &mut report);
     let restored = run.configs.restore();
-    drop(daemon);
     drop(place);
+    drop(daemon);
     measured.and(restored)?;
     report.end()?;
     println!("{}", serde_json::to_string(&report)?);
     Ok(())
+}
+
+/// Gives a peer that was added a handler that no configuration has.
+fn add_handler((number, peer): (usize, &Peer)) -> Peer {
+    peer.clone().handled(&format!("bench-peer-{number}"))
 }
 
 /// The benchmark's own peers and those that were added, or those of them that were named.

@@ -10,6 +10,7 @@ use crate::figure::{Figure, Unit};
 use crate::report::Report;
 use crate::run::{Benchmark, Options, Run};
 use crate::starter::{Starter, templates};
+use crate::task;
 
 /// How long a container takes, from its creation to its removal.
 #[derive(Debug, Args)]
@@ -41,6 +42,7 @@ impl Benchmark for Start {
             "From the start of that client to its end. {}",
             cpu::NOTE
         ));
+        let mut parts = task::PARTS.map(|(id, title)| figure(id, title).unjudged());
         let meter = Meter::find()?;
         let starter = Starter::open()?;
         let templates = templates(&run.peers)?;
@@ -51,6 +53,9 @@ impl Benchmark for Start {
             let (time, cpu_of_ctr) = meter.measure(|| ctr::start(turn.peer))?;
             if turn.round.is_some() {
                 whole.add_with_cpu(turn.index, times.gone.as_secs_f64() * 1e3, cpu);
+                for (part, time) in parts.iter_mut().zip(times.parts) {
+                    part.add(turn.index, time.as_secs_f64() * 1e3);
+                }
                 if let Some(time) = times.first_byte {
                     first.add(turn.index, time.as_secs_f64() * 1e3);
                 }
@@ -58,7 +63,7 @@ impl Benchmark for Start {
             }
             Ok(())
         })?;
-        for figure in [whole, first, ctr] {
+        for figure in [whole, first, ctr].into_iter().chain(parts) {
             report.add(figure);
         }
         Ok(())

@@ -1,23 +1,23 @@
 //! Programs that run for a while: the processor time that they take in a container, beside that on
 //! the engine's own library.
 
-mod bare;
 mod container;
 mod work;
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use nix::sys::resource::UsageWho;
 
-use self::bare::Bare;
 use self::work::{WORKS, Work};
+use crate::bare::{Bare, ENGINE};
+use crate::cpu;
 use crate::figure::{Figure, Unit};
 use crate::peer::{self, Peer};
 use crate::report::Report;
 use crate::run::{Benchmark, Options, Run};
 use crate::stats::median;
-
-/// The engine that there is a program of without a container.
-const ENGINE: &str = "wasmtime";
 
 /// The processor time of programs, beside that on the engine's own library.
 #[derive(Debug, Args)]
@@ -52,7 +52,8 @@ impl Benchmark for Steady {
                 peer.name
             );
         }
-        let bare = Bare::set_up().context("set up the engine's own library")?;
+        let programs = WORKS.each_ref().map(|work| (work.file, work.image));
+        let bare = Bare::with(&programs).context("set up the engine's own library")?;
         for work in &WORKS {
             measure(work, &bare, run, report).context(work.id)?;
         }
@@ -88,9 +89,9 @@ fn measure(work: &Work, bare: &Bare, run: &Run, report: &mut Report) -> Result<(
         let is_first = turn.round.unwrap_or(0) % 2 == 0;
         let (container, own) = if is_first {
             let container = in_container()?;
-            (container, bare.run(work)?)
+            (container, by_itself(bare, work)?)
         } else {
-            let own = bare.run(work)?;
+            let own = by_itself(bare, work)?;
             (in_container()?, own)
         };
         if turn.round.is_some() {
@@ -111,4 +112,14 @@ fn measure(work: &Work, bare: &Bare, run: &Run, report: &mut Report) -> Result<(
     report.add(times);
     report.add(ratios);
     Ok(())
+}
+
+/// Does a work without a container, and returns the processor time that its process took.
+fn by_itself(bare: &Bare, work: &Work) -> Result<Duration> {
+    let session = work.session()?;
+    let before = cpu::used_by(UsageWho::RUSAGE_CHILDREN)?;
+    let running = bare.start(work.file, &session.arguments)?;
+    session.attend()?;
+    running.finish()?;
+    Ok(cpu::used_by(UsageWho::RUSAGE_CHILDREN)?.saturating_sub(before))
 }

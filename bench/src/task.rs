@@ -135,7 +135,17 @@ pub struct Times {
     pub first_byte: Option<Duration>,
     /// Until it was gone, the answer to the last call.
     pub gone: Duration,
+    /// The parts of that which are the task's, as [`PARTS`] names them.
+    pub parts: [Duration; PARTS.len()],
 }
+
+/// What a task's time is made of: a short name, and from where to where it is measured.
+pub const PARTS: [(&str, &str); 4] = [
+    ("create", "Create of the task: from the call to its answer"),
+    ("start", "Start of the task: from the call to its answer"),
+    ("exit", "From the answer to Start until the exit is told"),
+    ("delete", "Delete of the task: from the call to its answer"),
+];
 
 /// A client of containerd.
 #[derive(Clone)]
@@ -188,7 +198,9 @@ impl Client {
             stderr: out.stderr.display().to_string(),
             options: template.options.clone(),
         };
+        let mut marks = [Instant::now(); PARTS.len() + 1];
         let _: Empty = self.connection.call(CREATE, create).await?;
+        marks[1] = Instant::now();
         let connection = self.connection.clone();
         let waiting = named(id);
         let wait = tokio::spawn(async move { connection.call(WAIT, waiting).await });
@@ -197,8 +209,11 @@ impl Client {
             wait.abort();
             return Err(error);
         }
+        marks[2] = Instant::now();
         let exit: tasks::Exit = wait.await.context("wait for the task")??;
+        marks[3] = Instant::now();
         let _: Empty = self.connection.call(DELETE, named(id)).await?;
+        marks[4] = Instant::now();
         // In this order: what no container names, containerd may remove by itself.
         let _: Empty = self.connection.call(REMOVE, snapshot(id)).await?;
         let delete = containers::Delete { id: id.to_owned() };
@@ -209,6 +224,7 @@ impl Client {
         Ok(Times {
             first_byte: out.first_byte().map(|first| first.duration_since(begin)),
             gone,
+            parts: std::array::from_fn(|part| marks[part + 1] - marks[part]),
         })
     }
 

@@ -15,6 +15,7 @@ pub mod images;
 pub mod install;
 pub mod kubernetes;
 pub mod life;
+mod lock;
 pub mod mounts;
 pub mod namespace;
 pub mod packages;

@@ -1,13 +1,13 @@
 //! The programs a host needs: Debian packages, and Go programs built from the modules in
 //! `tests/tools`.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use nix::fcntl::{Flock, FlockArg};
 
+use super::lock;
 use crate::paths;
 
 /// Installs the Debian packages that are missing, and says so.
@@ -129,18 +129,6 @@ pub const KUBERNETES: GoTools = GoTools {
     time: "about five minutes",
 };
 
-/// Waits until nobody else makes something, and keeps them from it for as long as the answer lives.
-pub fn locked(file: &Path, what: &str) -> Result<Flock<File>> {
-    let file = File::create(file).with_context(|| format!("create {}", file.display()))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((file, _)) => {
-            eprintln!("host: {what}: another call is making it");
-            Ok(Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?)
-        }
-    }
-}
-
 impl GoTools {
     /// Where the programs of the pinned version are.
     pub fn folder(&self) -> Result<PathBuf> {
@@ -176,7 +164,7 @@ impl GoTools {
             .parent()
             .context("the folder of the Go tools has no parent")?;
         fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
-        let _lock = locked(&parent.join(format!("{}.lock", self.name)), self.module)?;
+        let _lock = lock::exclusive(&parent.join(format!("{}.lock", self.name)), self.module)?;
         if folder.exists() {
             return Ok(());
         }
@@ -188,6 +176,9 @@ impl GoTools {
         );
         // Built aside and renamed, so that an interrupted build leaves no half folder.
         let aside = parent.join(format!(".new-{}", self.name));
+        if aside.exists() {
+            fs::remove_dir_all(&aside).with_context(|| format!("remove {}", aside.display()))?;
+        }
         self.build(&aside)?;
         fs::rename(&aside, &folder).with_context(|| format!("rename to {}", folder.display()))
     }

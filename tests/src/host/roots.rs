@@ -14,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
 use super::all_states;
-use super::packages::locked;
+use super::lock;
 use crate::paths;
 
 /// A release of Debian, as a host needs it.
@@ -121,7 +121,7 @@ pub fn ensure(release: &Release) -> Result<PathBuf> {
     let parent = roots()?;
     fs::create_dir_all(&parent).with_context(|| format!("create {}", parent.display()))?;
     let prefix = release.prefix();
-    let _lock = locked(&parent.join(format!("{prefix}.lock")), &prefix)?;
+    let _lock = lock::exclusive(&parent.join(format!("{prefix}.lock")), &prefix)?;
     if folder.exists() {
         return Ok(folder);
     }

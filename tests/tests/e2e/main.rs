@@ -1,7 +1,7 @@
 //! Trireme under real containerds: every case on every host, with a server per pod or with one
 //! per node, in turns, and where a Linux program must behave the same, also with runc and the same guest
 //! built for Linux. The last says that it is the case that is right. What depends on the engine is
-//! tried on every engine, too. What depends on cgroups is then tried on a machine with cgroup v2 and
+//! tried on every engine, on some of the hosts. What depends on cgroups is then tried on a machine with cgroup v2 and
 //! systemd.
 //!
 //! `cargo test --release -p trireme-tests --test e2e -- bookworm::per_node` runs a part.
@@ -44,10 +44,10 @@ fn main() {
     last.exit();
 }
 
-/// A case uses a host alone; more of them at once than this machine has processors would have
-/// them wait for each other.
+/// A case uses a host alone. One more at a time than this machine has processors: there is always
+/// one that waits for a clock.
 fn threads() -> usize {
-    std::thread::available_parallelism().map_or(2, |count| count.get().max(2))
+    std::thread::available_parallelism().map_or(2, |count| count.get() + 1)
 }
 
 /// Hosts alternate, so that no thread waits for the host of another.

@@ -41,7 +41,7 @@ impl Server {
 /// `make soak`.
 const LINUX: [&str; 2] = ["containerd-2.3", "trixie"];
 
-/// The same for engines that all hosts have beside wasmtime: the two that have Docker as well.
+/// The same for wasmer and wasmi: hosts with Docker, of two versions of containerd.
 const ENGINES: [&str; 2] = ["trixie", "forky"];
 
 impl Mode {
@@ -63,13 +63,12 @@ impl Mode {
         let is_for_one = kind == "forky-2.3";
         let mut modes = Vec::new();
         for (number, engine) in Engine::ALL.iter().enumerate() {
-            let is_there = match engine {
+            let is_tried = match engine {
                 Engine::WasmEdge => true,
-                _ if is_for_one => false,
-                Engine::Wasmtime => true,
-                _ => soak() || ENGINES.contains(&kind),
+                Engine::Wasmtime => !is_for_one,
+                _ => !is_for_one && (soak() || ENGINES.contains(&kind)),
             };
-            if engine.is_on(kind) && is_there {
+            if engine.is_on(kind) && is_tried {
                 // Of two hosts with one thing in common, as Docker, each has another server.
                 let of_host = match engine {
                     Engine::Wasmtime => position.div_ceil(2),

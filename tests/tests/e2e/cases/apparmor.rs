@@ -32,6 +32,11 @@ fn docker_gives_what_it_executes_its_profile(test: &Test<'_>) -> Result<()> {
     const SCRIPT: &str = "cat /proc/self/attr/current; busybox mount -t tmpfs none /work";
     let shell = ["/bin/sh", "-c", SCRIPT];
     docker::detached(test, &FLAGS, &["/sleep.wasm", "600"])?;
+    of_first(
+        test,
+        &test.inspect("{{.State.Pid}}")?,
+        "docker-default (enforce)",
+    )?;
     let executed = test.exec(&[&["docker", "exec", &test.id], &shell[..]].concat())?;
     docker::remove(test)?;
     let own = test.docker_run(&[&["--rm"], &FLAGS[..]].concat(), &shell)?;
@@ -50,14 +55,29 @@ fn docker_gives_what_it_executes_its_profile(test: &Test<'_>) -> Result<()> {
     Ok(())
 }
 
+/// That a container's first process has a profile, or none where it is a guest.
+fn of_first(test: &Test<'_>, pid: &str, profile: &str) -> Result<()> {
+    let wanted = if test.mode.is_wasm() {
+        "unconfined"
+    } else {
+        profile
+    };
+    let seen = test.exec(&["cat", &format!("/proc/{pid}/attr/current")])?;
+    ensure!(seen.stdout.trim_end() == wanted, "{seen:?}, not {wanted}");
+    Ok(())
+}
+
 fn a_profile_that_is_not_loaded_is_told(test: &Test<'_>) -> Result<()> {
     let flags = ["--apparmor-profile", "nobody-has-loaded-it"];
     let refused = test.run(&flags, &OWN)?;
     ensure!(
-        refused.code != 0 && refused.stderr.contains("apparmor"),
+        refused.code != 0 && refused.stderr.contains("failed to apply"),
         "{refused:?}"
     );
-    test.next_container_runs()
+    match test.mode.is_wasm() {
+        true => test.run(&flags, &["/hello.wasm"])?.expect(0).map(drop),
+        false => test.next_container_runs(),
+    }
 }
 
 fn what_is_executed_in_pods_has_the_profile_of_cri(test: &Test<'_>) -> Result<()> {

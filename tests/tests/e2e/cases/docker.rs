@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::accounts::Limit;
 use super::cases;
+use super::limit::Limit;
 use crate::command::LIMIT;
 use crate::test::Test;
 
@@ -210,7 +210,9 @@ fn docker_ends_a_guest_beyond_its_memory(test: &Test<'_>) -> Result<()> {
 /// That the guest's cgroup has limits.
 fn are_set(test: &Test<'_>, limits: &[Limit]) -> Result<()> {
     let pid = test.inspect("{{.State.Pid}}")?;
-    limits.iter().try_for_each(|limit| limit.is_set(test, &pid))
+    limits
+        .iter()
+        .try_for_each(|limit| limit.expect_set(test, &pid))
 }
 
 fn docker_limits_reach_the_cgroup(test: &Test<'_>) -> Result<()> {

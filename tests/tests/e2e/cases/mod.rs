@@ -19,6 +19,7 @@ mod failures;
 mod images;
 mod kills;
 mod kube;
+mod limit;
 mod load;
 mod logging;
 mod oom;

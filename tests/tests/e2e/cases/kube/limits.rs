@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::super::accounts::Limit;
 use super::super::cases;
+use super::super::limit::Limit;
 use super::nodes::has_been_started_once;
 use super::{Cluster, sidecar};
 use crate::test::Test;
@@ -106,8 +106,8 @@ fn a_pod_is_resized_while_it_runs(test: &Test<'_>) -> Result<()> {
         let are_set = |processor, memory| -> Result<()> {
             for name in NAMES {
                 let pid = super::pid_of(test, &cluster.id_of("ship", name)?)?;
-                Limit::processor(processor).is_set(test, &pid)?;
-                Limit::memory(memory).is_set(test, &pid)?;
+                Limit::processor(processor).expect_set(test, &pid)?;
+                Limit::memory(memory).expect_set(test, &pid)?;
             }
             Ok(())
         };
@@ -118,6 +118,12 @@ fn a_pod_is_resized_while_it_runs(test: &Test<'_>) -> Result<()> {
         let words = ["patch", "pod", "ship", "--subresource", "resize"];
         cluster.kubectl(&[&words[..], &["--patch", &patch]].concat())?;
         super::wait_until(|| are_set(20_000, 96 << 20))?;
+        let path = "{.status.containerStatuses[*].resources.limits.memory}";
+        super::wait_until(|| {
+            let told = cluster.get("pod/ship", path)?;
+            ensure!(told == "96Mi 96Mi", "`{told}`");
+            Ok(())
+        })?;
         has_been_started_once(cluster, "ship")
     })
 }

@@ -209,7 +209,8 @@ fn a_deleted_pod_goes_within_its_grace_period(test: &Test<'_>) -> Result<()> {
     })
 }
 
-/// What hears no SIGTERM has the time that whoever deletes it gives, and not that of the pod.
+/// What hears no SIGTERM has the time that whoever deletes it gives, and not that of the pod. Of
+/// WebAssembly it is the sidecar alone: a guest ends by it, where a first process of Linux does not.
 fn a_deaf_pod_is_killed_when_its_time_is_up(test: &Test<'_>) -> Result<()> {
     const GRACE: Duration = Duration::from_secs(3);
     Cluster::with(test, |cluster| {

@@ -1,12 +1,12 @@
 //! The server alone: from the Create of a container as CRI asks for it to the first byte that its guest
 //! prints, without containerd in between.
 
+mod connection;
 mod container;
-mod server;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use self::container::{Place, Template};
@@ -21,16 +21,16 @@ use crate::task;
 
 /// How long a server takes from the call that creates a container until its guest prints something.
 #[derive(Debug, Args)]
-pub struct Init {
+pub struct Server {
     #[command(flatten)]
     options: Options,
 }
 
-impl Benchmark for Init {
-    const NAME: &'static str = "init";
+impl Benchmark for Server {
+    const NAME: &'static str = "server";
     const HOST: &'static str = "forky-2.3";
     const ROUNDS: u32 = 300;
-    const HANDLERS: &[Handler] = pod::HANDLERS;
+    const HANDLERS: &[Handler<'static>] = pod::HANDLERS;
 
     fn options(&self) -> &Options {
         &self.options
@@ -62,18 +62,24 @@ impl Benchmark for Init {
     }
 }
 
-impl Init {
+impl Server {
     fn all_turns(
         &self,
         run: &Run,
         make_pod: impl Fn(&Peer, &str) -> Result<()>,
     ) -> Result<[Figure; 3]> {
+        ensure!(
+            self.options.configs.is_empty(),
+            "--config: servers are started before any peer's turn"
+        );
+        let image = &run.peers[0].image;
+        let other = run.peers.iter().find(|peer| peer.image != *image);
+        ensure!(other.is_none(), "peers of two images: {other:?}");
         let [mut whole, mut create, mut start] = figures(run);
-        // All of them run the guests' image.
-        let place = Place::with(&run.peers[0].image)?;
+        let place = Place::with(image)?;
         let mut templates = Vec::new();
         for (index, peer) in run.peers.iter().enumerate() {
-            let name = format!("bench-init-{index}");
+            let name = format!("bench-server-{index}");
             make_pod(peer, &name)?;
             templates.push(Template::of(&name).with_context(|| peer.name.clone())?);
         }
@@ -96,11 +102,11 @@ impl Init {
 fn figures(run: &Run) -> [Figure; 3] {
     let figure = |id, title| Figure::new(id, title, Unit::Milliseconds, &run.peers);
     [
-        figure("init", "From Create to the first byte").note(
+        figure("server", "From Create to the first byte").note(
             "Of a container in a pod that runs, with the specification that CRI makes, which nobody has announced: \
              from the call of Create, which Start follows at once, to its first byte of output. In it are the \
-             server's own work, the process, its cgroups, namespaces and mounts, the engine, and the guest's way to \
-             its first line, so that init alone takes less.",
+             server's own work, init with its cgroups, namespaces and mounts, the engine, and the guest's way to \
+             its first line.",
         ),
         figure("create", "Create").note("From the call to its answer."),
         figure("start", "From Start to the first byte")

@@ -12,13 +12,13 @@ use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::server::Connection;
+use super::connection::Connection;
 use crate::command;
 use crate::image::Image;
 use crate::messages::Empty;
+use crate::messages::shim::{Create, Kill, Named};
 use crate::messages::snapshots::Mount;
 use crate::messages::tasks::Exit;
-use crate::messages::ttrpc::{Create, Kill, Named};
 use crate::pod::cri;
 use crate::task::SIGKILL;
 
@@ -31,9 +31,9 @@ const RUN: &str = "/run";
 /// On that where it has snapshots.
 const DISK: &str = "/var/lib/containerd";
 /// What the folders there begin with.
-const PREFIX: &str = "bench-init-";
+const PREFIX: &str = "bench-server-";
 /// The container's name.
-const NAME: &str = "bench-init";
+const NAME: &str = "bench-server";
 const PROGRAM: &str = "/hello.wasm";
 /// How long a guest may take to print something.
 const LIMIT: Duration = Duration::from_secs(10);
