@@ -29,7 +29,7 @@ pub struct Server {
 impl Benchmark for Server {
     const NAME: &'static str = "server";
     const HOST: &'static str = "forky-2.3";
-    const ROUNDS: u32 = 300;
+    const ROUNDS: u32 = 100;
     const HANDLERS: &[Handler<'static>] = pod::HANDLERS;
 
     fn options(&self) -> &Options {

@@ -117,9 +117,7 @@ impl Template {
         let info = ["--namespace", NAMESPACE, "container", "info", &container];
         let info = command::run(Command::new("ctr").args(info))?;
         let mut info: Value = serde_json::from_str(&info).context("read a container of CRI")?;
-        let address = Path::new(BUNDLES).join(&container).join("address");
-        let address =
-            fs::read_to_string(&address).with_context(|| format!("read {}", address.display()))?;
+        let address = address(&Path::new(BUNDLES).join(&container))?;
         let mut template = Self {
             server: Connection::open(Path::new(address.trim_start_matches("unix://")))?,
             spec: info["Spec"].take(),
@@ -180,6 +178,18 @@ impl Template {
         }
         let _ = self.server.call::<Empty>("Delete", &named());
     }
+}
+
+/// Where a container's server listens, as containerd 2.x writes it into the bundle, or as its shim does
+/// before.
+fn address(bundle: &Path) -> Result<String> {
+    let read = |name: &str| fs::read_to_string(bundle.join(name));
+    let Ok(bootstrap) = read("bootstrap.json") else {
+        return read("address").with_context(|| format!("no address in {}", bundle.display()));
+    };
+    let bootstrap: Value = serde_json::from_str(&bootstrap).context("read bootstrap.json")?;
+    let address = bootstrap["address"].as_str().context("no address")?;
+    Ok(address.to_owned())
 }
 
 /// What containerd makes of a container before it calls its server.
