@@ -58,15 +58,7 @@ impl Benchmark for Pod {
     }
 
     fn measure(&self, run: &Run, report: &mut Report) -> Result<()> {
-        let runtime = task::runtime()?;
-        let folder = tempfile::tempdir().context("make a folder for logs")?;
-        let client = runtime.block_on(Client::open(folder.path()))?;
-        runtime.block_on(client.clear())?;
-        let measured = self.all_turns(run, &runtime, &client);
-        // Whatever a failure has left.
-        let cleared = runtime.block_on(client.clear());
-        let figures = measured?;
-        cleared?;
+        let figures = with_client(|runtime, client| self.all_turns(run, runtime, client))?;
         figures.into_iter().for_each(|figure| report.add(figure));
         Ok(())
     }
@@ -88,6 +80,25 @@ pub fn peers() -> Vec<Peer> {
         });
     }
     peers
+}
+
+/// Has `measure` with a client of CRI and what makes its calls; there is no pod before, and none
+/// behind, whatever a failure has left.
+///
+/// # Errors
+///
+/// Its own, or when pods cannot be removed.
+pub fn with_client<T>(
+    measure: impl FnOnce(&tokio::runtime::Runtime, &Client) -> Result<T>,
+) -> Result<T> {
+    let runtime = task::runtime()?;
+    let folder = tempfile::tempdir().context("make a folder for logs")?;
+    let client = runtime.block_on(Client::open(folder.path()))?;
+    runtime.block_on(client.clear())?;
+    let measured = measure(&runtime, &client);
+    let cleared = runtime.block_on(client.clear());
+    let measured = measured?;
+    cleared.map(|()| measured)
 }
 
 /// Why CRI of this host cannot make pods of a peer, where it cannot.

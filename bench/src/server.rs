@@ -14,10 +14,9 @@ use crate::containerd::Handler;
 use crate::cpu::Meter;
 use crate::figure::{Figure, Unit};
 use crate::peer::{Peer, WITHOUT_PAUSE};
-use crate::pod::{self, cri::Client};
+use crate::pod;
 use crate::report::Report;
 use crate::run::{Benchmark, Options, Run};
-use crate::task;
 
 /// How long a server takes from the call that creates a container until its guest prints something.
 #[derive(Debug, Args)]
@@ -47,16 +46,11 @@ impl Benchmark for Server {
     }
 
     fn measure(&self, run: &Run, report: &mut Report) -> Result<()> {
-        let runtime = task::runtime()?;
-        let logs = tempfile::tempdir().context("make a folder for logs")?;
-        let client = runtime.block_on(Client::open(logs.path()))?;
-        runtime.block_on(client.clear())?;
-        let measured = self.all_turns(run, |peer, name| {
-            runtime.block_on(client.run(peer, name)).map(drop)
-        });
-        let cleared = runtime.block_on(client.clear());
-        let figures = measured?;
-        cleared?;
+        let figures = pod::with_client(|runtime, client| {
+            self.all_turns(run, |peer, name| {
+                runtime.block_on(client.run(peer, name)).map(drop)
+            })
+        })?;
         figures.into_iter().for_each(|figure| report.add(figure));
         Ok(())
     }

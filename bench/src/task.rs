@@ -309,10 +309,19 @@ impl Streams {
     }
 }
 
+/// Makes a FIFO, for its owner.
+///
+/// # Errors
+///
+/// When there is a file of that name, or no folder for it.
+pub fn mkfifo(path: &Path) -> Result<()> {
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+    nix::unistd::mkfifo(path, mode).with_context(|| format!("make {}", path.display()))
+}
+
 /// Makes a FIFO and opens it for both directions, so that its end never comes.
 fn make_fifo(path: &Path) -> Result<Receiver> {
-    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-    nix::unistd::mkfifo(path, mode).with_context(|| format!("make {}", path.display()))?;
+    mkfifo(path)?;
     let receiver = OpenOptions::new().read_write(true).open_receiver(path);
     receiver.with_context(|| format!("open {}", path.display()))
 }

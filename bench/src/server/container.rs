@@ -8,7 +8,6 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -20,7 +19,7 @@ use crate::messages::shim::{Create, Kill, Named};
 use crate::messages::snapshots::Mount;
 use crate::messages::tasks::Exit;
 use crate::pod::cri;
-use crate::task::SIGKILL;
+use crate::task::{SIGKILL, mkfifo};
 
 /// CRI's namespace.
 const NAMESPACE: &str = "k8s.io";
@@ -247,8 +246,7 @@ impl Bundle {
 
 /// Makes a FIFO and opens it for both directions, so that nobody waits for the other.
 fn fifo(path: &Path) -> Result<File> {
-    nix::unistd::mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)
-        .with_context(|| format!("make {}", path.display()))?;
+    mkfifo(path)?;
     let file = File::options().read(true).write(true).open(path);
     file.with_context(|| format!("open {}", path.display()))
 }

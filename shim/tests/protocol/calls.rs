@@ -77,6 +77,14 @@ pub fn trials_of<const N: usize>(module: &str, cases: [(&str, Case); N]) -> Vec<
     cases.into_iter().map(trial).collect()
 }
 
+/// What Exec is asked for a process of a specification.
+pub fn exec_request(exec_id: &str, process: &Value) -> Value {
+    json!({ "id": ID, "exec_id": exec_id, "spec": {
+        "type_url": "types.containerd.io/opencontainers/runtime-spec/1/Process",
+        "json": process,
+    }})
+}
+
 /// A server with a bundle whose hooks write down what they are told.
 pub struct Fixture {
     pub server: Server,

@@ -10,11 +10,9 @@ use serde_json::{Value, json};
 use trireme_tests::protocol::client::{Answer, Client};
 use trireme_tests::protocol::methods::TASK_V2;
 
+use crate::calls::{ID, LIMIT, exec_request};
 use crate::executor::{NEVER, NOTHING};
 use crate::server::Server;
-
-const LIMIT: Duration = Duration::from_secs(10);
-const ID: &str = "one";
 
 type Case = fn(&mut Fixture) -> Result<()>;
 
@@ -84,10 +82,7 @@ impl Fixture {
 
     fn exec(&mut self, exec_id: &str, program: &str) -> Result<()> {
         let spec = json!({ "args": [program], "cwd": "/", "user": { "uid": 0, "gid": 0 } });
-        let request = json!({ "id": ID, "exec_id": exec_id, "spec": {
-            "type_url": "types.containerd.io/opencontainers/runtime-spec/1/Process",
-            "json": spec,
-        }});
+        let request = exec_request(exec_id, &spec);
         self.client.call("Exec", &request)?.expect()?;
         Ok(())
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::calls::{Case, Fixture, ID, LIMIT, refusal, trials_of};
+use crate::calls::{Case, Fixture, ID, LIMIT, exec_request, refusal, trials_of};
 use crate::executor::LINUX;
 use crate::server::fifo;
 
@@ -75,10 +75,7 @@ fn nothing_with_a_label_of_selinux_is_executed() -> Result<()> {
             "user": { "uid": 0, "gid": 0 },
             "selinuxLabel": label,
         });
-        let request = json!({ "id": ID, "exec_id": exec_id, "spec": {
-            "type_url": "types.containerd.io/opencontainers/runtime-spec/1/Process",
-            "json": process,
-        }});
+        let request = exec_request(exec_id, &process);
         fixture.client.call("Exec", &request)?.expect()?;
         let request = json!({ "id": ID, "exec_id": exec_id });
         fixture.client.call("Start", &request)

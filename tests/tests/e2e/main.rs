@@ -1,8 +1,8 @@
 //! Trireme under real containerds: every case on every host, with a server per pod or with one
 //! per node, in turns, and where a Linux program must behave the same, also with runc and the same guest
 //! built for Linux. The last says that it is the case that is right. What depends on the engine is
-//! tried on every engine, on some of the hosts. What depends on cgroups is then tried on a machine with cgroup v2 and
-//! systemd.
+//! tried on every engine, on some of the hosts. What depends on cgroups is then tried on a machine
+//! with cgroup v2 and systemd.
 //!
 //! `cargo test --release -p trireme-tests --test e2e -- bookworm::per_node` runs a part.
 

@@ -47,8 +47,8 @@ const ENGINES: [&str; 2] = ["trixie", "forky"];
 impl Mode {
     /// The modes of one host of the run, which `position` tells from the others: wasmtime with one of
     /// the servers, in turns, which together are both; other engines and Linux programs, in turns as
-    /// well, on two of the hosts. `make soak` has all. In a cluster it is wasmtime with both, since what is tried there are
-    /// pods.
+    /// well, on two of the hosts. `make soak` has all. In a cluster it is wasmtime with both, since
+    /// what is tried there are pods.
     pub fn on(kind: &str, position: usize) -> Vec<Self> {
         if kind == "cgroup2" {
             let servers = Server::BOTH.map(|server| Self::Wasm(Engine::Wasmtime, server));
