@@ -11,6 +11,7 @@ pub mod init;
 pub mod link;
 pub mod logger;
 pub mod native;
+pub mod open_files;
 pub mod pod;
 pub mod process;
 pub mod state;

@@ -255,6 +255,11 @@ impl Link {
                 "message too large",
             ));
         }
+        if received.flags.contains(ReturnFlags::CTRUNC) {
+            return Err(io::Error::other(
+                "a descriptor was lost on its way: too many open files",
+            ));
+        }
         Ok(Some((
             serde_json::from_slice(&bytes[..received.bytes])?,
             fds,

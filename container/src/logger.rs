@@ -17,7 +17,7 @@ use rustix::pipe::PipeFlags;
 
 use crate::process::Child;
 use crate::stdio::{StdioError, decoded};
-use crate::{Doing, SysError};
+use crate::{Doing, SysError, open_files};
 
 /// The descriptors that a logging binary finds: output, error, and what it says
 /// that it is ready by.
@@ -123,10 +123,11 @@ impl Binary {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        // SAFETY: between fork and exec the closure calls dup2 alone, on numbers that
-        // are above those that it fills.
+        // SAFETY: between fork and exec the closure calls dup2, on numbers that are above those
+        // that it fills, and setrlimit.
         unsafe {
             command.pre_exec(move || {
+                open_files::restore();
                 for (from, to) in numbers.iter().zip(FDS) {
                     if libc::dup2(*from, to) < 0 {
                         return Err(io::Error::last_os_error());

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use trireme_core::plan::{NamespaceKind, Namespaces};
 
 use crate::init::mounting;
 use crate::sys::{self, Cloned, Parent};
-use crate::{Doing, SysError};
+use crate::{Doing, SysError, open_files};
 
 /// The descriptor of the link in a spawned process.
 pub const LINK_FD: RawFd = 3;
@@ -92,6 +92,28 @@ pub struct Child {
     status: OnceLock<u32>,
 }
 
+/// The pids of the children that somebody holds. One that was reaped may stand there for another that
+/// has its pid by now.
+static CHILDREN: Mutex<Vec<i32>> = Mutex::new(Vec::new());
+
+fn held() -> MutexGuard<'static, Vec<i32>> {
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether somebody holds the child that has this pid, and sees to its end.
+pub(crate) fn is_held(pid: i32) -> bool {
+    held().contains(&pid)
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let mut held = held();
+        if let Some(place) = held.iter().position(|pid| *pid == self.pid) {
+            held.swap_remove(place);
+        }
+    }
+}
+
 impl Child {
     /// The child that has this pid, which nobody has reaped.
     ///
@@ -105,6 +127,7 @@ impl Child {
     }
 
     pub(crate) fn new(pid: i32, pidfd: OwnedFd) -> Self {
+        held().push(pid);
         let status = OnceLock::new();
         Child { pid, pidfd, status }
     }
@@ -259,13 +282,16 @@ impl Spawn<'_> {
         let descriptors = self
             .descriptors()
             .map(|fd| fd.map_or(-1, |fd| fd.as_raw_fd()));
+        let failure = Failure::of(self.name);
         let cradle = Cradle::set(self.pid_namespace)?;
         // SAFETY: the child calls only functions that are async-signal-safe:
-        // those of `settle`, prctl, execve, write and _exit, on memory that was
+        // those of `settle`, setrlimit, prctl, execve, write and _exit, on memory that was
         // made before the clone.
         let cloned = unsafe {
             match sys::clone3(Parent::This, self.new_namespaces, self.cgroup) {
-                Ok(Cloned::Child) => child(&descriptors, self.terminal, &path, &argv, &envp),
+                Ok(Cloned::Child) => {
+                    child(&descriptors, self.terminal, &path, &argv, &envp, failure)
+                }
                 Ok(Cloned::Parent { pid, pidfd }) => Ok(Child::new(pid, pidfd)),
                 Err(error) => Err(error),
             }
@@ -395,23 +421,59 @@ unsafe fn child(
     path: &CStr,
     argv: &[*const libc::c_char; 3],
     envp: &[*const libc::c_char; 1],
+    failure: Failure,
 ) -> ! {
     // SAFETY: async-signal-safe calls only, on descriptors and memory that the
     // parent made before the clone.
     unsafe {
         settle(descriptors, terminal);
+        open_files::restore();
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
-        // The only thing left to fail; a message in the link's own form.
-        let message: &[u8] = match *libc::__errno_location() {
-            libc::ENOENT => b"{\"Failed\":{\"message\":\"trireme-executor is not installed beside trireme-shim\"}}",
-            libc::EACCES => b"{\"Failed\":{\"message\":\"trireme-executor cannot be executed: permission denied\"}}",
-            _ => b"{\"Failed\":{\"message\":\"trireme-executor cannot be executed\"}}",
-        };
+        // The only thing left to fail.
+        let message = failure.message(*libc::__errno_location());
         libc::write(LINK_FD, message.as_ptr().cast(), message.len());
         libc::_exit(127)
     }
 }
+
+/// What a child says on its link, in the link's own form, when its program cannot be executed. All
+/// memory for it is there before the child is.
+struct Failure(Vec<u8>);
+
+impl Failure {
+    /// Room for a reason and for what closes the message.
+    const ROOM: usize = 128;
+
+    fn of(program: &CStr) -> Self {
+        let what = format!("cannot execute {}: ", program.to_string_lossy());
+        let message = serde_json::json!({ "Failed": { "message": what } });
+        let mut bytes = message.to_string().into_bytes();
+        // The reason comes before the last quote.
+        bytes.truncate(bytes.len() - CLOSE.len());
+        bytes.reserve_exact(Self::ROOM);
+        Self(bytes)
+    }
+
+    /// The message for an error of execve(2).
+    fn message(mut self, errno: i32) -> Vec<u8> {
+        let reason: &[u8] = match errno {
+            libc::ENOENT => b"it is not installed beside trireme-shim, or its loader is not there",
+            libc::EACCES => b"permission denied",
+            _ => b"error ",
+        };
+        self.0.extend_from_slice(reason);
+        if reason.ends_with(b" ") {
+            let digits = [100, 10, 1].map(|place| b'0' + (errno / place % 10) as u8);
+            self.0.extend_from_slice(&digits);
+        }
+        self.0.extend_from_slice(CLOSE);
+        self.0
+    }
+}
+
+/// What ends a message.
+const CLOSE: &[u8] = b"\"}}";
 
 #[cfg(test)]
 mod tests {

@@ -238,6 +238,10 @@ pub fn clean(state: &StateDir, deadline: Instant) -> Result<Option<Record>, SysE
         state.remove()?;
         return Ok(None);
     };
+    for cgroup in &record.cgroups {
+        // On version 1, one that was paused does not even die of SIGKILL.
+        let _ = cgroup.set_frozen(false);
+    }
     for process in &record.processes {
         end(*process, deadline)?;
     }

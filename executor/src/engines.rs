@@ -98,13 +98,11 @@ pub enum ChoiceError {
 /// the host's files are still there.
 pub fn adapter(choice: &EngineChoice) -> Result<&'static dyn Adapter, ChoiceError> {
     if let Some(file) = &choice.plugin {
-        let label = format!(
-            "handler \"{}\": engine \"{}\"",
-            choice.handler, choice.engine
-        );
-        return plugin::open(&choice.engine, file, label).map_err(|why| ChoiceError::Plugin {
-            choice: Box::new(choice.clone()),
-            why,
+        return plugin::open(&choice.engine, file, Some(choice)).map_err(|why| {
+            ChoiceError::Plugin {
+                choice: Box::new(choice.clone()),
+                why,
+            }
         });
     }
     linked_in()

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use trireme_core::build_id::{self, BuildIdError};
+use trireme_core::request::EngineChoice;
 use trireme_engine::{Adapter, Engine, EngineError, Info, Kind, Limits, Program, Settings};
 use trireme_plugin::host::{self, OpenError, TrustError, trust};
 
@@ -53,11 +54,15 @@ pub enum PluginError {
     },
 }
 
-/// Opens the plugin that holds an engine, for as long as the process lives;
-/// `label` begins the message where it does not answer.
-pub fn open(engine: &str, file: &Path, label: String) -> Result<&'static dyn Adapter, PluginError> {
+/// Opens the plugin that holds an engine, for as long as the process lives.
+/// Where it does not answer, the message says by which choice it was to be used, if by one.
+pub fn open(
+    engine: &str,
+    file: &Path,
+    choice: Option<&EngineChoice>,
+) -> Result<&'static dyn Adapter, PluginError> {
     let late = Late {
-        label,
+        choice: choice.cloned(),
         file: file.to_owned(),
     };
     let adapter = deadline::within(&late.message("opening it"), || load(file))?;
@@ -102,18 +107,21 @@ fn load(file: &Path) -> Result<&'static dyn Adapter, PluginError> {
 /// What is said of a plugin that does not answer.
 #[derive(Clone)]
 struct Late {
-    label: String,
+    choice: Option<EngineChoice>,
     file: PathBuf,
 }
 
 impl Late {
     fn message(&self, what: &str) -> String {
-        format!(
-            "{}: the plugin {}: {what} took more than {} s; install a correct build of it",
-            self.label,
+        let reason = format!(
+            "{}: {what} took more than {} s; install a correct build of it",
             self.file.display(),
             deadline::LIMIT.as_secs()
-        )
+        );
+        match &self.choice {
+            Some(choice) => choice.unusable(&reason),
+            None => format!("the plugin {reason}"),
+        }
     }
 }
 

@@ -63,7 +63,7 @@ pub fn main(request: ProbeRequest) -> Result<u8> {
 pub fn child(request: PluginRequest) -> Result<u8> {
     // SAFETY: the parent hands this descriptor over for the answer alone.
     let mut answer = File::from(unsafe { OwnedFd::from_raw_fd(request.answer) });
-    let opened = plugin::open(&request.engine, &request.plugin, "probe".to_owned());
+    let opened = plugin::open(&request.engine, &request.plugin, None);
     let state = match opened {
         Ok(adapter) => state(adapter, Some(&request.plugin)),
         Err(error) => EngineState::Missing {

@@ -123,7 +123,7 @@ pub fn listens_at(mut alive: &File, socket: &Path) -> io::Result<()> {
 /// # Errors
 ///
 /// The kernel's.
-fn socket(dir: &Path) -> io::Result<PathBuf> {
+pub fn socket(dir: &Path) -> io::Result<PathBuf> {
     Ok(PathBuf::from(OsString::from_vec(fs::read(
         dir.join(ALIVE),
     )?)))

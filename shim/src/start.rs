@@ -50,10 +50,10 @@ pub fn run(args: &Args) -> Result<()> {
     let input = bootstrap::parse(&bytes, &args.id, &args.namespace)?;
     let folder = args.bundle()?;
     let order = order(args, &input, &folder)?;
-    let address = format!("unix://{}", order.socket.display());
     let state = order.dir.join(&order.namespace).join(&args.id);
     bundle::link(&folder, &state).context("cannot write to the bundle")?;
-    serve(&order, &args.id, &folder)?;
+    let socket = serve(&order, &args.id, &folder)?;
+    let address = format!("unix://{}", socket.display());
     fs::write(folder.join("address"), &address)
         .context("cannot write the bundle's address file")?;
     io::stdout().write_all(&bootstrap::reply(&address, input.structured))?;
@@ -152,17 +152,17 @@ fn events_address(args: &Args, input: &Input) -> String {
         .unwrap_or_else(|| format!("{}.ttrpc", args.address))
 }
 
-/// Returns when a server will answer at the order's socket: a socket that
-/// listens takes connections before its server runs, and a server that lives
-/// does not leave while a start is announced.
-fn serve(order: &Order, id: &str, bundle: &Path) -> Result<()> {
+/// Returns the socket at which a server will answer: one that listens takes connections before its
+/// server runs, and a server that lives does not leave while a start is announced. It may have been
+/// started when containerd had another folder for sockets.
+fn serve(order: &Order, id: &str, bundle: &Path) -> Result<PathBuf> {
     let what = || format!("cannot lock {}", order.dir.display());
     let _lock = folder::lock_or_make(&order.dir).with_context(what)?;
     // A new server is told too: on a busy machine its first task may come late.
     announce(&order.dir, id, bundle)?;
     match folder::alive(&order.dir).with_context(what)? {
-        Alive::Free(alive) => spawn(order, alive),
-        Alive::Held => Ok(()),
+        Alive::Free(alive) => spawn(order, alive).map(|()| order.socket.clone()),
+        Alive::Held => folder::socket(&order.dir).with_context(what),
     }
 }
 

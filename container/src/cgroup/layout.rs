@@ -29,6 +29,9 @@ pub struct Hierarchy {
     pub controllers: Vec<String>,
 }
 
+/// Where a host whose hierarchy is the unified one has it mounted (`file-hierarchy(7)`).
+const POINT: &str = "/sys/fs/cgroup";
+
 /// Mount options of a v1 hierarchy that are no controllers.
 const OPTIONS: &[&str] = &[
     "rw",
@@ -105,7 +108,8 @@ impl Layout {
             }
         }
         match unified {
-            Some(mount) if v1.is_empty() => Layout::V2 {
+            // Others may have mounted a hierarchy of version 1 for purposes of their own.
+            Some(mount) if v1.is_empty() || mount == Path::new(POINT) => Layout::V2 {
                 mount: mount.into(),
                 controllers: Vec::new(),
             },
@@ -122,6 +126,16 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_unified_host_stays_one_beside_a_hierarchy_of_somebody_else() {
+        let layout = Layout::parse(
+            "30 29 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n\
+             31 29 0:27 / /opt/vpn/net_cls rw - cgroup cgroup rw,net_cls\n",
+            |_| true,
+        );
+        assert!(layout.is_v2(), "{layout:?}");
+    }
 
     #[test]
     fn hybrid_is_v1_without_the_unified_hierarchy() {

@@ -30,7 +30,7 @@ pub(super) fn of_both_versions(
     }
     let rdma = resources.rdma().as_ref();
     if rdma.is_some_and(|limits| !limits.is_empty()) {
-        return Err(unsupported("rdma", "not supported for Wasm containers"));
+        return Err(unsupported("rdma", "not supported"));
     }
     Ok(())
 }

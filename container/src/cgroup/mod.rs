@@ -340,12 +340,12 @@ impl Cgroup {
             .unwrap_or(0)
     }
 
-    /// Asks the kernel to stop or to resume all processes. A cgroup that is gone, as systemd's
-    /// are once nobody is in them, has none to resume.
+    /// Asks the kernel to stop or to resume all processes. There are none to resume without a
+    /// freezer, or in a cgroup that is gone, as systemd's are once nobody is in them.
     ///
     /// # Errors
     ///
-    /// When there is no freezer.
+    /// When there is no freezer to stop them.
     pub fn set_frozen(&self, frozen: bool) -> Result<(), CgroupError> {
         let (controller, file, value) = match (self.version, frozen) {
             (Version::V1, true) => ("freezer", "freezer.state", "FROZEN"),
@@ -353,13 +353,16 @@ impl Cgroup {
             (Version::V2, true) => ("", "cgroup.freeze", "1"),
             (Version::V2, false) => ("", "cgroup.freeze", "0"),
         };
-        let folder = self
-            .controller(controller)
-            .ok_or(CgroupError::NoController {
-                what: "freezer",
-                controller: "freezer",
-            })?;
-        let path = folder.join(file);
+        let path = match self.controller(controller) {
+            Some(folder) => folder.join(file),
+            None if !frozen => return Ok(()),
+            None => {
+                return Err(CgroupError::NoController {
+                    what: "freezer",
+                    controller: "freezer",
+                });
+            }
+        };
         match fs::write(&path, value) {
             Err(error) if !frozen && is_gone(&error) => Ok(()),
             written => Ok(written.doing(|| format!("write {value} to {}", path.display()))?),
@@ -379,25 +382,32 @@ impl Cgroup {
         }
     }
 
-    /// Every process in the container.
+    /// Every process in the container, those in cgroups that it has made below its own included.
     ///
     /// # Errors
     ///
-    /// When the list cannot be read; a cgroup that is gone has none.
+    /// When a list cannot be read; a cgroup that is gone has none.
     pub fn pids(&self) -> Result<Vec<i32>, SysError> {
         let Some(folder) = self.folders.first() else {
             return Ok(Vec::new());
         };
-        let path = folder.path.join("cgroup.procs");
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
-            Err(error) if is_gone(&error) => Ok(Vec::new()),
-            Err(error) => Err(error).doing(|| format!("read {}", path.display())),
+        let mut pids = Vec::new();
+        for path in tree(&folder.path)? {
+            let path = path.join("cgroup.procs");
+            match fs::read_to_string(&path) {
+                Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
+                // Of a threaded one, the cgroup above tells (`cgroup-v2.rst` of Linux, "Threads").
+                Err(error) if is_gone(&error) || error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                }
+                Err(error) => return Err(error).doing(|| format!("read {}", path.display())),
+            }
         }
+        Ok(pids)
     }
 
-    /// Removes the folders, and has systemd let go of its scope, which may take a
-    /// moment. What is gone already is no error; what still holds a process is.
+    /// Removes the folders, with those that the container has made below them, and has systemd let go
+    /// of its scope, which may take a moment. What is gone already is no error; what still holds a
+    /// process is.
     ///
     /// # Errors
     ///
@@ -405,11 +415,8 @@ impl Cgroup {
     pub fn remove(&self) -> Result<(), SysError> {
         let mut result = Ok(());
         for Folder { path, .. } in &self.folders {
-            match fs::remove_dir(path) {
-                Err(error) if !is_gone(&error) => {
-                    result = Err(error).doing(|| format!("remove {}", path.display()));
-                }
-                _ => {}
+            if let Err(error) = remove_tree(path) {
+                result = Err(error);
             }
         }
         if let (Some(scope), Ok(())) = (&self.scope, &result) {
@@ -439,6 +446,44 @@ fn is_v2_controller(name: &str) -> bool {
         name,
         "cpu" | "cpuset" | "memory" | "io" | "pids" | "hugetlb" | "rdma"
     )
+}
+
+/// A cgroup and all below it, the lower ones first. However deep they are, one is open at a time.
+fn tree(path: &Path) -> Result<Vec<PathBuf>, SysError> {
+    let mut found = vec![path.to_owned()];
+    let mut looked = 0;
+    while let Some(folder) = found.get(looked) {
+        looked += 1;
+        match fs::read_dir(folder) {
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(error).doing(|| format!("read {}", folder.display())),
+            Ok(entries) => {
+                let folders = entries
+                    .flatten()
+                    .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                    .map(|entry| entry.path());
+                let below: Vec<_> = folders.collect();
+                found.extend(below);
+            }
+        }
+    }
+    found.reverse();
+    Ok(found)
+}
+
+/// Removes a cgroup. Few have others below them, so that those are looked for last.
+fn remove_tree(path: &Path) -> Result<(), SysError> {
+    let remove = |path: &Path| match fs::remove_dir(path) {
+        Err(error) if !is_gone(&error) => Err(error),
+        _ => Ok(()),
+    };
+    if remove(path).is_ok() {
+        return Ok(());
+    }
+    for path in tree(path)? {
+        remove(&path).doing(|| format!("remove {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn is_gone(error: &io::Error) -> bool {

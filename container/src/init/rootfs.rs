@@ -198,18 +198,18 @@ impl Tree {
         rustix::process::pivot_root(c".", c".").doing(what)?;
         rustix::mount::unmount(c".", UnmountFlags::DETACH).doing(what)?;
         rustix::process::chdir(c"/").doing(what)?;
-        refuse_kernel_filesystems(self.proc)?;
         let root = open_path(Path::new("/"))?;
+        // What the host mounts below a bind from now on would come without the attributes that
+        // follow and without having been looked at.
+        mounting::set_propagation(root.as_fd(), Propagation::Private, true)
+            .doing(|| "keep later mounts of the host out".into())?;
+        refuse_kernel_filesystems(self.proc)?;
         let harmless = Attributes {
             set: attr::NODEV | attr::NOSUID | attr::NOEXEC,
             clear: 0,
         };
         sys::mount_setattr(root.as_fd(), harmless, 0, true)
             .doing(|| "make all mounts nodev, nosuid and noexec (needs Linux 5.12)".into())?;
-        // What the host mounts below a bind from now on would come without these
-        // attributes and without having been looked at.
-        mounting::set_propagation(root.as_fd(), Propagation::Private, true)
-            .doing(|| "keep later mounts of the host out".into())?;
         if read_only {
             let attributes = Attributes {
                 set: attr::RDONLY,

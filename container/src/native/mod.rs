@@ -36,6 +36,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 #[cfg(feature = "native")]
 use crate::link::Link;
+use crate::process::is_held;
 #[cfg(feature = "native")]
 use crate::process::{LINK_FD, PLAN_FD, SUBJECT_FD};
 use crate::{Doing, SysError};
@@ -73,6 +74,8 @@ pub fn reap_intermediates() -> Result<(), SysError> {
         for pid in children().doing(|| "list the server's children".into())? {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             match stat.split_once(INTERMEDIATE) {
+                // Any program may call itself so.
+                Some(_) if is_held(pid) => {}
                 Some((_, state)) if state.trim_start().starts_with('Z') => reap(pid),
                 Some(_) => is_one_alive = true,
                 None => {}

@@ -1,8 +1,8 @@
 //! `trireme-shim`: the server behind `containerd-shim-<handler>-v1`, the one who
 //! cleans up after a server that is gone, the one who fetches programs for it
 //! that are layers of their images, the helpers that start Linux programs and
-//! make their tree beside a guest, and the first process of a pid namespace that a
-//! pod shares.
+//! make their tree beside a guest, the first process of a pid namespace that a
+//! pod shares, and what holds a scope of systemd until its container has a process.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -249,7 +249,7 @@ impl Compiler {
             cgroup: program.cgroup.join_files(),
         };
         let setup =
-            |error: io::Error| ServiceError::Setup(format!("cannot start a compiler: {error}"));
+            |error: io::Error| store.failed(program, &format!("cannot start a compiler: {error}"));
         let order = memory_file::sealed_json("order", &order).map_err(setup)?;
         let (link, there) = ready::link().map_err(setup)?;
         let null = stdio::null().map_err(setup)?;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use trireme_container::SysError;
 use trireme_container::cgroup::Cgroup;
 use trireme_container::crash;
@@ -65,6 +66,8 @@ pub struct Container {
     pub init: Arc<Process>,
     /// What that is.
     pub launcher: Launcher,
+    /// The end of the helper that has made that, which has mounts of its own until then.
+    pub(super) helper: Mutex<Option<JoinHandle<()>>>,
     /// What is executed beside that, by the ids that clients gave.
     pub(super) execs: Mutex<HashMap<String, Arc<Exec>>>,
     /// Whether init has ended, or is about to have.
@@ -86,7 +89,7 @@ impl Container {
         self.init.pid()
     }
 
-    /// Its process of this id: init, whose id is empty, is the only one.
+    /// Its process of this id: init has none, and others have those of their execs.
     pub fn process(&self, exec_id: &str) -> Result<Arc<Process>, ServiceError> {
         if exec_id.is_empty() {
             return Ok(self.init.clone());
@@ -210,17 +213,27 @@ impl Container {
     pub fn kill(&self, process: &Process, signal: u32, all: bool) -> Result<(), ServiceError> {
         let number = i32::try_from(signal).unwrap_or(i32::MAX);
         process.kill(number)?;
-        if all {
+        let is_init = std::ptr::eq(process, &raw const *self.init);
+        // As in runc's shim, a process beside init stands for itself alone.
+        if all && is_init {
             let mut others = self.cgroup.pids()?;
             others.retain(|pid| pid.unsigned_abs() != process.pid());
             signal_all(&others, number);
         }
         // A frozen process gets even SIGKILL only when it is thawed, and it may be
         // freezing just now.
-        if number == libc::SIGKILL && std::ptr::eq(process, &raw const *self.init) {
+        if number == libc::SIGKILL && is_init {
             self.cgroup.set_frozen(false)?;
         }
         Ok(())
+    }
+
+    /// Ends init whatever its state, and whether it is paused; its end is reported on its own.
+    pub fn kill_now(&self) {
+        self.init.kill_now();
+        if let Err(error) = self.cgroup.set_frozen(false) {
+            self.log.warn(&error.to_string());
+        }
     }
 
     /// Freezes it; returns when nothing in it runs any more.
@@ -291,20 +304,30 @@ impl Container {
         self.init.state_now().allows(Request::Delete)?;
         self.init.is_to_end();
         if self.init.state().exit().is_none() {
-            self.init.kill_now();
+            self.kill_now();
         }
         let exit = self.init.wait().await;
         self.init.output_moved().await;
+        self.helper_gone().await;
         remove_cgroup(&self.cgroup, &self.log).await;
         self.mounts.gone().await;
-        for exec in std::mem::take(&mut *lock(&self.execs)).values() {
-            exec.never_ran();
-        }
+        let execs = std::mem::take(&mut *lock(&self.execs));
+        execs.values().for_each(|exec| exec.never_ran());
         crash::step("before_unlink");
         self.state_dir.remove()?;
         *is_deleted = true;
         self.hooks.poststop(&self.log).await;
         Ok(exit)
+    }
+
+    /// Returns when the helper that has made a Linux container is gone.
+    async fn helper_gone(&self) {
+        let helper = lock(&self.helper).take();
+        if let Some(helper) = helper
+            && tokio::time::timeout(PATIENCE, helper).await.is_err()
+        {
+            self.log.warn("the helper that has made it does not end");
+        }
     }
 
     /// Sees init to its end and tells the world.
@@ -340,7 +363,7 @@ impl Container {
 }
 
 /// Removes a container's cgroups. The kernel lets go of one a moment after its
-/// last process; one that stays is reported, and left to `delete`.
+/// last process; one that stays is reported.
 pub(super) async fn remove_cgroup(cgroup: &Cgroup, log: &TaskLog) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while let Err(error) = removed(cgroup).await {

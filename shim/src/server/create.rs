@@ -281,6 +281,7 @@ impl Maker {
                     child,
                     link: link.into_inner(),
                     streams,
+                    helper: None,
                 }),
                 Err(error) => {
                     let _ = reap(&child).await;
@@ -433,6 +434,7 @@ impl Made {
             child,
             link,
             streams,
+            helper,
         } = self.launched;
         let mounts = Mounts::of(child.pid, &log);
         init.spawned(child, link, streams);
@@ -446,6 +448,7 @@ impl Made {
             rootfs: self.rootfs,
             init: Arc::new(init),
             launcher,
+            helper: Mutex::new(helper),
             execs: Mutex::default(),
             ending: AtomicBool::new(false),
             tree: Tree::default(),

@@ -30,8 +30,8 @@ pub enum ServiceError {
     /// The container is in a state that does not allow the call.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The container cannot be set up, in words that name handler, engine and
-    /// file.
+    /// What was asked for cannot be done. Where a container or an exec cannot be set up, the
+    /// message says which, and what is to be changed.
     #[error("{0}")]
     Setup(String),
     /// The specification cannot be read.

@@ -78,13 +78,20 @@ impl Exec {
         maker: &Maker,
         events: &Events,
     ) -> Result<u32, ServiceError> {
-        let _change = self.change.lock().await;
+        let is_deleted = self.change.lock().await;
+        if *is_deleted {
+            return Err(not_there(&self.id));
+        }
         self.process.state().allows(Request::Start)?;
         let (abandon, abandoned) = abandon::pair();
         *lock(&self.starting) = Some(Arc::new(abandon));
         let made = self.make(container, maker, &abandoned).await;
         lock(&self.starting).take();
         if let Err(error) = made {
+            // Until it is reaped, no first process of its pid namespace can end.
+            if let Some(pid) = self.process.reap(&container.log).await {
+                container.forget(pid);
+            }
             self.never_ran();
             return Err(error);
         }
@@ -195,15 +202,19 @@ impl Exec {
         if *is_deleted {
             return Err(not_there(&self.id));
         }
-        if self.process.state() != State::Created {
-            self.process.state().allows(Request::Delete)?;
-        }
+        let exit = match self.process.state_now() {
+            State::Created => Exit {
+                status: 0,
+                at: SystemTime::UNIX_EPOCH,
+            },
+            state => {
+                state.allows(Request::Delete)?;
+                self.process.wait().await
+            }
+        };
         self.process.output_moved().await;
         *is_deleted = true;
-        Ok(self.process.state().exit().unwrap_or(Exit {
-            status: 0,
-            at: SystemTime::UNIX_EPOCH,
-        }))
+        Ok(exit)
     }
 
     /// Tells whoever waits for a process that will never be.
@@ -342,6 +353,11 @@ impl Maker {
             cgroup: container.cgroup.join_files(),
             tree: tree.is_some(),
         };
+        let failed = |why: &str| {
+            let args = order.process.args().as_deref().unwrap_or_default();
+            let program = args.first().map_or("", String::as_str);
+            ServiceError::Setup(format!("exec {} ({program}): {why}", exec.id))
+        };
         let (child, link) = self.beside(container, &order, &streams)?;
         let ready = async {
             container.remember(child.pid)?;
@@ -352,10 +368,8 @@ impl Maker {
             match answer.ok_or_else(given_up)? {
                 Ok(Some((FromHelper::Ready { .. }, terminal))) => streams.handed_over_to(terminal),
                 Ok(Some((FromHelper::Failed { message }, _))) => Err(ServiceError::Setup(message)),
-                Ok(None) => Err(ServiceError::Setup(
-                    "the process ended without a word".into(),
-                )),
-                Err(error) => Err(ServiceError::Setup(format!("the process: {error}"))),
+                Ok(None) => Err(failed("its process ended without a word")),
+                Err(error) => Err(failed(&error.to_string())),
             }
         };
         let made = ready.await;

@@ -1,6 +1,7 @@
 //! Running hooks of the OCI specification outside the container: prestart and
 //! createRuntime once the namespaces exist, poststart after the guest runs,
-//! poststop after deletion. The other two are refused when the plan is made.
+//! poststop after deletion. The two that run inside are refused when the plan of a guest is made;
+//! of a Linux program, libcontainer runs all that come before its start.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use trireme_container::open_files;
 use trireme_container::state::{self, Record};
 use trireme_core::spec::oci;
 
@@ -90,6 +92,13 @@ impl Hooks {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         command.kill_on_drop(true);
+        // SAFETY: between fork and exec the closure calls setrlimit alone.
+        unsafe {
+            command.pre_exec(|| {
+                open_files::restore();
+                Ok(())
+            });
+        }
         let mut child = command.spawn().map_err(|error| error.to_string())?;
         let work = async {
             if let Some(mut stdin) = child.stdin.take() {

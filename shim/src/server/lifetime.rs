@@ -6,6 +6,7 @@
 //! announced keeps it.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +56,7 @@ fn try_leave(order: &Order) -> bool {
         Ok(Some(lock)) => lock,
         Ok(None) => return false,
         // Somebody has removed the folder, and the socket is of no use.
-        Err(_) => return true,
+        Err(error) => return error.kind() == io::ErrorKind::NotFound,
     };
     if is_announced(&order.dir) {
         return false;
@@ -73,5 +74,7 @@ fn is_announced(dir: &Path) -> bool {
 
 /// Whether the task of an announcement may still come.
 pub(super) fn is_recent(announcement: &fs::DirEntry) -> bool {
-    folder::age(announcement.metadata()).is_some_and(|age| age < PATIENCE)
+    let written = announcement.metadata().and_then(|file| file.modified());
+    // One of the future was written before somebody set the clock back.
+    written.is_ok_and(|written| written.elapsed().map_or(true, |age| age < PATIENCE))
 }

@@ -75,6 +75,8 @@ pub fn main() -> Result<()> {
     }
     let order = read(order)?;
     raise_oom_score();
+    // Where that is refused, as with a hard limit above the host's, it has what it was given.
+    let _ = trireme_container::open_files::raise();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

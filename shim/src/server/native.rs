@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::unix::AsyncFd;
+use tokio::task::JoinHandle;
 use trireme_container::cgroup::Cgroup;
 use trireme_container::link::Link;
 use trireme_container::native::{self, ExecOrder, FromHelper, HelperOrder};
@@ -60,6 +61,8 @@ pub(super) struct Launched {
     pub link: Link,
     /// What the server keeps of its streams.
     pub streams: ServerStreams,
+    /// The end of the helper that has made it, if one has.
+    pub helper: Option<JoinHandle<()>>,
 }
 
 impl Maker {
@@ -103,12 +106,13 @@ impl Maker {
         });
         match made {
             Ok((child, streams)) => {
-                tokio::spawn(see_off(helper));
+                let helper = tokio::spawn(see_off(helper));
                 Ok(Launched {
                     launcher: Launcher::Native,
                     child,
                     link: link.into_inner(),
                     streams,
+                    helper: Some(helper),
                 })
             }
             Err(error) => {

@@ -31,6 +31,8 @@ const COMING_BACK: Duration = Duration::from_secs(1);
 const STARTING: Duration = Duration::from_millis(200);
 /// The pause between two looks at a FIFO.
 const PAUSE: Duration = Duration::from_millis(1);
+/// The pause between two looks at a child of whose end the kernel does not tell.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A process from its promise to its end.
 pub struct Process {
@@ -219,6 +221,15 @@ impl Process {
         }
     }
 
+    /// Ends and reaps it, if there is one that nobody sees to its end; returns its pid.
+    pub async fn reap(&self, log: &TaskLog) -> Option<u32> {
+        let body = self.body.get()?;
+        if let Err(error) = reap(&body.child).await {
+            log.warn(&format!("cannot wait for {}: {error}", self.pid()));
+        }
+        Some(self.pid())
+    }
+
     /// Lets standard input end.
     pub fn close_stdin(&self) {
         if let Some(body) = self.body.get() {
@@ -300,7 +311,15 @@ async fn are_read(outputs: &[OwnedFd]) {
 
 /// Waits for the end of a child and reaps it.
 pub(super) async fn ended(child: &Child) -> io::Result<u32> {
-    let pidfd = ready::of(child.pidfd.as_fd())?;
+    let Ok(pidfd) = ready::of(child.pidfd.as_fd()) else {
+        // The kernel had nothing left to tell of its end by; it is no less alive for that.
+        loop {
+            match child.try_wait()? {
+                Some(status) => return Ok(status),
+                None => tokio::time::sleep(LOOK).await,
+            }
+        }
+    };
     loop {
         let mut ready = pidfd.readable().await?;
         if let Some(status) = child.try_wait()? {

@@ -265,7 +265,7 @@ impl Service {
     }
 
     async fn delete_now(&self, container: &Container) -> Result<(), ServiceError> {
-        container.init.kill_now();
+        container.kill_now();
         container.init.wait().await;
         self.delete(container).await.map(drop)
     }

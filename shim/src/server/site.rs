@@ -14,6 +14,10 @@ use super::error::ServiceError;
 use super::log::TaskLog;
 use super::logger::Logger;
 
+/// What follows a container's name in that of its compilers' cgroup. No other container is called so:
+/// an id has no two of `.`, `_` and `-` in a row (containerd's `pkg/identifiers`).
+const COMPILER: &str = "--compile";
+
 /// What exists of a container while it is made.
 pub(super) struct Site {
     pub state_dir: StateDir,
@@ -52,7 +56,7 @@ impl Maker {
             namespace: namespace.clone(),
             group: spec::group(&annotations, id).to_owned(),
             bundle: bundle.to_owned(),
-            cgroups: vec![cgroup.clone(), cgroup.sibling("-compile")],
+            cgroups: vec![cgroup.clone(), cgroup.sibling(COMPILER)],
             processes: Vec::new(),
             loggers: Vec::new(),
             hooks: state::Hooks::of(spec),

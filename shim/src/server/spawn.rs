@@ -143,7 +143,10 @@ impl Maker {
         birth: &Birth<'_>,
         log: &TaskLog,
     ) -> Result<(Child, AsyncFd<Link>), ServiceError> {
-        let failed = |error: io::Error| ServiceError::Setup(format!("cannot start init: {error}"));
+        let failed = |error: io::Error| {
+            let why = format!("cannot start init: {error}");
+            ServiceError::Setup(self.order.engine.naming("", &why))
+        };
         let order = FirstOrder {
             cgroup: birth.cgroup.join_files(),
             cgroup_later: birth.cgroup_later,
@@ -198,12 +201,16 @@ impl Maker {
             ..
         } = *newborn;
         let mut has_code = false;
+        let failed = |why: &str| {
+            let what = format!("{}: ", plan.id);
+            ServiceError::Setup(self.order.engine.naming(&what, why))
+        };
         loop {
             let message = abandoned
                 .or(receive::<FromInit>(link))
                 .await
                 .ok_or_else(given_up)?
-                .map_err(|error| ServiceError::Setup(format!("init: {error}")))?;
+                .map_err(|error| failed(&format!("init: {error}")))?;
             match (message, hooks) {
                 (Some((FromInit::Built, _)), Some(hooks)) if !has_code => {
                     let hooks = hooks.create_runtime(child.pid.unsigned_abs());
@@ -237,9 +244,7 @@ impl Maker {
                     return Err(ServiceError::Setup(message));
                 }
                 (Some((other, _)), _) => {
-                    return Err(ServiceError::Setup(format!(
-                        "unexpected message of init: {other:?}"
-                    )));
+                    return Err(failed(&format!("unexpected message of init: {other:?}")));
                 }
                 (None, _) => return Err(self.lost(plan, newborn).await),
             }

@@ -14,6 +14,7 @@ use trireme_core::plan::TerminalSize;
 use trireme_core::spec::oci::LinuxResources;
 use ttrpc::r#async::TtrpcContext;
 
+use super::container::Launcher;
 use super::error::ServiceError;
 use super::exec::Exec;
 use super::service::Service;
@@ -212,8 +213,11 @@ impl Task for Tasks {
         _: &TtrpcContext,
         request: api::CheckpointTaskRequest,
     ) -> ttrpc::Result<Empty> {
-        self.0.get(&request.id)?;
-        Err(ServiceError::Unimplemented("a Wasm guest cannot be checkpointed".into()).into())
+        let reason = match self.0.get(&request.id)?.launcher {
+            Launcher::Wasm => "a Wasm guest cannot be checkpointed",
+            Launcher::Native => "Linux programs cannot be checkpointed here; runc can, with CRIU",
+        };
+        Err(ServiceError::Unimplemented(reason.into()).into())
     }
 
     async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> ttrpc::Result<Empty> {

@@ -11,14 +11,14 @@ use trireme_tests::protocol::client::{Answer, Client};
 use trireme_tests::protocol::methods::TASK_V2;
 
 use crate::calls::{ID, LIMIT, exec_request};
-use crate::executor::{NEVER, NOTHING};
+use crate::executor::{DEAF, NEVER, NOTHING};
 use crate::server::Server;
 
 type Case = fn(&mut Fixture) -> Result<()>;
 
 /// One trial for each behaviour, in a container with a pid namespace and in one without.
 pub fn trials() -> Vec<Trial> {
-    let cases: [(&str, Case); 5] = [
+    let cases: [(&str, Case); 6] = [
         ("one_is_started_once", one_is_started_once),
         ("init_is_the_last_to_end", init_is_the_last_to_end),
         (
@@ -28,6 +28,10 @@ pub fn trials() -> Vec<Trial> {
         (
             "one_that_cannot_start_has_ended",
             one_that_cannot_start_has_ended,
+        ),
+        (
+            "one_that_cannot_be_let_run_is_reaped",
+            one_that_cannot_be_let_run_is_reaped,
         ),
         (
             "one_on_its_way_ends_with_init",
@@ -195,6 +199,23 @@ fn one_that_cannot_start_has_ended(fixture: &mut Fixture) -> Result<()> {
     ensure!(wait["exit_status"] == 255, "{wait}");
     fixture.call("Delete", "first")?.expect()?;
     ensure!(fixture.written()? == 1, "{}", fixture.written()?);
+    Ok(())
+}
+
+/// Its namespace's first process could not end before it.
+fn one_that_cannot_be_let_run_is_reaped(fixture: &mut Fixture) -> Result<()> {
+    fixture.exec("first", DEAF)?;
+    let refused = fixture.call("Start", "first")?;
+    ensure!(
+        matches!(&refused, Answer::Refusal { message, .. } if message.contains("is gone")),
+        "{refused:?}"
+    );
+    ensure!(fixture.written()? == 1, "{}", fixture.written()?);
+    let wait = fixture.call("Wait", "first")?.expect()?;
+    ensure!(wait["exit_status"] == 255, "{wait}");
+    fixture.call("Kill", "")?.expect()?;
+    fixture.call("Wait", "")?.expect()?;
+    fixture.call("Delete", "")?.expect()?;
     Ok(())
 }
 

@@ -2,11 +2,12 @@
 //! with nothing behind it.
 
 use std::fs::File;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use rustix::net::Shutdown;
 use trireme_container::init::{order, signals};
 use trireme_container::link::{FromInit, InitOrder, Link, ToInit};
 use trireme_container::process::{LINK_FD, PLAN_FD};
@@ -16,6 +17,8 @@ use trireme_core::plan::Plan;
 pub const NOTHING: &str = "/nothing.wasm";
 /// A guest that is never ready.
 pub const NEVER: &str = "/never.wasm";
+/// A guest that is ready, and hears nothing any more.
+pub const DEAF: &str = "/deaf.wasm";
 /// A Linux program.
 pub const LINUX: &str = "/busybox";
 /// In a bundle: a FIFO that lets the guest end.
@@ -61,6 +64,14 @@ fn run() -> Result<u8> {
         return Ok(1);
     }
     signals::install()?;
+    if plan.entry.path == DEAF {
+        // SAFETY: it is open, as the link above is.
+        let socket = unsafe { BorrowedFd::borrow_raw(LINK_FD) };
+        rustix::net::shutdown(socket, Shutdown::Read)?;
+        link.send(&FromInit::Ready, None)?;
+        wait_for_end(&plan)?;
+        return Ok(0);
+    }
     link.send(&FromInit::Ready, None)?;
     let Some((ToInit::Start, _)) = link.receive::<ToInit>()? else {
         bail!("the server is gone");

@@ -1,6 +1,6 @@
 //! The server without containerd and without engines: transcripts of real containerds are
 //! replayed to it, every method is called in every state, hooks run, processes are executed,
-//! containers are announced, and a Linux program waits.
+//! containers are announced, a Linux program waits, and pods are made without a pause container.
 //!
 //! The server is the real program. Its executor is this very program under another name
 //! ([`executor`]), so that guests do as they are told and nothing has to be compiled. Namespaces
@@ -11,6 +11,7 @@ mod calls;
 mod execs;
 mod executor;
 mod linux;
+mod pods;
 mod replay;
 mod runs;
 mod server;
@@ -36,5 +37,6 @@ fn main() -> ExitCode {
     trials.extend(ahead::trials());
     trials.extend(execs::trials());
     trials.extend(linux::trials());
+    trials.extend(pods::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{FileType, FlockOperation, MemfdFlags, Mode};
 use rustix::io::FdFlags;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use trireme_container::state;
@@ -53,6 +54,11 @@ impl Server {
             child,
             events,
         })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u64 {
+        self.child.id().into()
     }
 
     /// Its socket.
@@ -97,7 +103,8 @@ impl Server {
             .collect()
     }
 
-    fn cgroup(&self, id: &str) -> String {
+    /// The path of a container's cgroups below each hierarchy.
+    pub fn cgroup(&self, id: &str) -> String {
         format!("/trireme-test-{}-{id}", self.mark)
     }
 
@@ -234,10 +241,25 @@ fn spawn(folder: &Path, order: &Order) -> Result<Child> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .current_dir("/");
-    // SAFETY: only system calls on descriptors that this process holds open until the child has
+    // SAFETY: only system calls, on descriptors that this process holds open until the child has
     // its own.
-    unsafe { command.pre_exec(move || hand_over(&fds)) };
+    unsafe {
+        command.pre_exec(move || {
+            limit_open_files()?;
+            hand_over(&fds)
+        })
+    };
     command.spawn().context("start the server")
+}
+
+/// As systemd does where nothing is said.
+fn limit_open_files() -> std::io::Result<()> {
+    let own = getrlimit(Resource::Nofile);
+    let limit = Rlimit {
+        current: Some(1024),
+        ..own
+    };
+    Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
 fn hand_over(fds: &[(i32, i32); 3]) -> std::io::Result<()> {

@@ -1,14 +1,16 @@
-//! The methods of the task service and the messages they take and give.
+//! The methods of the task and sandbox services and the messages they take and give.
 
 use anyhow::{Result, bail};
-use containerd_shim_protos::api;
 use containerd_shim_protos::protobuf::{MessageFull, reflect::MessageDescriptor};
 use containerd_shim_protos::shim::events::ForwardRequest;
+use containerd_shim_protos::{api, sandbox_api as pod};
 
 /// The task service until containerd 1.7.
 pub const TASK_V2: &str = "containerd.task.v2.Task";
 /// The task service since containerd 2.0.
 pub const TASK_V3: &str = "containerd.task.v3.Task";
+/// The sandbox service (`api/runtime/sandbox/v1/sandbox.proto` of containerd).
+pub const SANDBOX: &str = "containerd.runtime.sandbox.v1.Sandbox";
 /// The methods of the task service.
 pub const TASK_METHODS: [&str; 17] = [
     "Checkpoint",
@@ -43,6 +45,19 @@ pub const EXEC_METHODS: [&str; 7] = [
     "Wait",
 ];
 
+/// The methods of the sandbox service.
+pub const SANDBOX_METHODS: [&str; 9] = [
+    "CreateSandbox",
+    "PingSandbox",
+    "Platform",
+    "SandboxMetrics",
+    "SandboxStatus",
+    "ShutdownSandbox",
+    "StartSandbox",
+    "StopSandbox",
+    "WaitSandbox",
+];
+
 /// The messages of a method.
 #[derive(Debug)]
 pub struct Messages {
@@ -52,7 +67,7 @@ pub struct Messages {
     pub response: MessageDescriptor,
 }
 
-/// The messages of a method of the task service or of `Events.Forward`.
+/// The messages of a method of the task service, of the sandbox service, or of `Events.Forward`.
 ///
 /// # Errors
 ///
@@ -83,8 +98,17 @@ pub fn messages(method: &str) -> Result<Messages> {
         "Stats" => of::<api::StatsRequest, api::StatsResponse>(),
         "Update" => of::<api::UpdateTaskRequest, Nothing>(),
         "Wait" => of::<api::WaitRequest, api::WaitResponse>(),
+        "CreateSandbox" => of::<pod::CreateSandboxRequest, pod::CreateSandboxResponse>(),
+        "PingSandbox" => of::<pod::PingRequest, pod::PingResponse>(),
+        "Platform" => of::<pod::PlatformRequest, pod::PlatformResponse>(),
+        "SandboxMetrics" => of::<pod::SandboxMetricsRequest, pod::SandboxMetricsResponse>(),
+        "SandboxStatus" => of::<pod::SandboxStatusRequest, pod::SandboxStatusResponse>(),
+        "ShutdownSandbox" => of::<pod::ShutdownSandboxRequest, pod::ShutdownSandboxResponse>(),
+        "StartSandbox" => of::<pod::StartSandboxRequest, pod::StartSandboxResponse>(),
+        "StopSandbox" => of::<pod::StopSandboxRequest, pod::StopSandboxResponse>(),
+        "WaitSandbox" => of::<pod::WaitSandboxRequest, pod::WaitSandboxResponse>(),
         "Forward" => of::<ForwardRequest, Nothing>(),
-        _ => bail!("`{method}` is no method of the task service"),
+        _ => bail!("`{method}` is no method of a shim"),
     })
 }
 
@@ -94,7 +118,7 @@ mod tests {
 
     #[test]
     fn every_method_has_its_messages() {
-        for method in TASK_METHODS {
+        for method in TASK_METHODS.iter().chain(&SANDBOX_METHODS) {
             messages(method).unwrap();
         }
     }

@@ -112,13 +112,13 @@ impl Sandbox {
 
     /// Makes its namespaces and files, and watches over them.
     async fn start(self: &Arc<Self>, shim: PathBuf) -> Result<(u32, SystemTime), ServiceError> {
-        match std::mem::replace(&mut *lock(&self.stage), Stage::Starting) {
-            Stage::Created => {}
-            stage => {
-                *lock(&self.stage) = stage;
+        {
+            let mut stage = lock(&self.stage);
+            if !matches!(*stage, Stage::Created) {
                 let message = format!("sandbox {} has been started already", self.id);
                 return Err(ServiceError::Precondition(message));
             }
+            *stage = Stage::Starting;
         }
         let (pod, at) = match self.make(shim).await {
             Ok(pod) => (pod, SystemTime::now()),
