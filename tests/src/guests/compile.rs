@@ -62,6 +62,7 @@ pub fn all(sources: &Path, folder: &Path) -> Result<()> {
     let hello = fs::read(wasm.join("hello.wasm"))?;
     component(&hello, &wasm.join("hello-component.wasm"))?;
     talk(&sources.join("talk"), folder)?;
+    pause(&native.join("pause"))?;
     damaged(&wasm)
 }
 
@@ -133,6 +134,18 @@ fn talk(sources: &Path, folder: &Path) -> Result<()> {
         .args(C_FLAGS)
         .args([&program, &sources.join("posix.c"), Path::new("-o")])
         .arg(folder.join("native/talk")))
+}
+
+/// The pause program of the Kubernetes that the tests run, with the flags of its own Makefile.
+fn pause(output: &Path) -> Result<()> {
+    let module = packages::KUBERNETES.sources()?;
+    run(Command::new("gcc")
+        .args(["-Os", "-Wall", "-Werror", "-static", "-s"])
+        .args([
+            &module.join("build/pause/linux/pause.c"),
+            Path::new("-o"),
+            output,
+        ]))
 }
 
 /// Files that are taken for wasm by their name or their first bytes, and are none.

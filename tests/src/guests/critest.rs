@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::compile::{C_FLAGS, run};
-use super::images::busybox;
+use super::images::{busybox, pause};
 use super::oci::{self, Layer};
 
 /// The registries that the images are pulled from.
@@ -66,6 +66,9 @@ pub fn all(sources: &Path, folder: &Path) -> Result<()> {
     let config = json!({ "Entrypoint": ["/euid"] });
     out.write(E2E, "nonewprivs:1.3", &layer, config)?;
     small(out)?;
+    let (layer, config) = pause(folder)?;
+    // By its path, the registry serves it under both of its names.
+    out.write("registry.k8s.io", "pause:3.9", &layer, config)?;
     fs::remove_dir_all(&trees).with_context(|| format!("remove {}", trees.display()))
 }
 
@@ -142,11 +145,7 @@ fn small(out: Images<'_>) -> Result<()> {
         let tagged = format!("{name}:latest");
         out.write(STAGING, &tagged, &with_file(name)?, config)?;
     }
-    let mut pause = Layer::default();
-    pause.program("busybox", busybox()?);
-    let config = json!({ "Entrypoint": ["/busybox", "sleep", "2147483647"] });
-    // By its path, the registry serves it under both of its names.
-    out.write("registry.k8s.io", "pause:3.9", &pause, config)
+    Ok(())
 }
 
 /// The folders and users that every image has.

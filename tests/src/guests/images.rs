@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use trireme_image::{Options, Platform, Program, Reference, build_archive};
 
 use super::oci::{self, Layer};
@@ -44,16 +44,21 @@ pub fn all(folder: &Path) -> Result<()> {
         let config = json!({ "Entrypoint": [format!("/{name}.wasm")] });
         oci::write(&image(name), &named(name), &layer, config)?;
     }
-    pause(&image("pause"), &named("pause"))?;
+    let (layer, config) = pause(folder)?;
+    oci::write(&image("pause"), &named("pause"), &layer, config)?;
     hello(folder, &images)
 }
 
-/// What Kubernetes runs in each pod so that its namespaces stay.
-fn pause(file: &Path, name: &str) -> Result<()> {
+/// What Kubernetes runs in each pod so that its namespaces stay: its layer and its configuration, as
+/// in `build/pause/Dockerfile` there.
+pub(super) fn pause(folder: &Path) -> Result<(Layer, Value)> {
     let mut layer = Layer::default();
-    layer.program("busybox", busybox()?);
-    let config = json!({ "Entrypoint": ["/busybox", "sleep", "2147483647"] });
-    oci::write(file, name, &layer, config)
+    let program = fs::read(folder.join("native/pause")).context("read the pause program")?;
+    layer.program("pause", program);
+    Ok((
+        layer,
+        json!({ "User": "65535:65535", "Entrypoint": ["/pause"] }),
+    ))
 }
 
 pub(super) fn busybox() -> Result<Vec<u8>> {

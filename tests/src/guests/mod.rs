@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
+use crate::host::packages::KUBERNETES;
 use crate::paths;
 
 /// Builds all guests and images unless that is done, and returns their folder: programs in
@@ -62,13 +63,15 @@ fn sources() -> PathBuf {
     paths::checkout().join("tests/guests")
 }
 
-/// Of every source, by its path in the checkout: the guests' own, and those of what builds them.
+/// Of every source, by its path in the checkout: the guests' own, those of what builds them, and
+/// where the pause program is pinned.
 fn digest() -> Result<String> {
     let mut hash = Sha256::new();
     let mut files = Vec::new();
     for folder in ["tests/guests", "tests/src/guests", "image/src"] {
         collect(&paths::checkout().join(folder), &mut files)?;
     }
+    files.push(KUBERNETES.go_mod());
     files.sort();
     for file in files {
         let name = file.strip_prefix(paths::checkout())?;

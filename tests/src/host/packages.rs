@@ -136,7 +136,28 @@ impl GoTools {
         Ok(paths::cache()?.join("gotools").join(name))
     }
 
-    fn go_mod(&self) -> PathBuf {
+    /// Where the sources of the pinned version are; gets them unless they are there.
+    pub fn sources(&self) -> Result<PathBuf> {
+        let go = |words: &[&str]| -> Result<String> {
+            let output = Command::new("go")
+                .current_dir(paths::checkout().join(self.pinned_in))
+                .args(words)
+                .arg(self.module)
+                .output()
+                .context("run go; install Go 1.26.3 or later")?;
+            if !output.status.success() {
+                let why = String::from_utf8_lossy(&output.stderr);
+                bail!("go {} {}: {}", words.join(" "), self.module, why.trim());
+            }
+            Ok(String::from_utf8(output.stdout)?)
+        };
+        go(&["mod", "download"])?;
+        let folder = go(&["list", "-m", "-f", "{{.Dir}}"])?;
+        Ok(PathBuf::from(folder.trim_end()))
+    }
+
+    /// Where the version is pinned.
+    pub fn go_mod(&self) -> PathBuf {
         paths::checkout().join(self.pinned_in).join("go.mod")
     }
 
