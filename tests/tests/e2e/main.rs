@@ -44,10 +44,10 @@ fn main() {
     last.exit();
 }
 
-/// A case uses a host alone. One more at a time than this machine has processors: there is always
-/// one that waits for a clock.
+/// A case uses a host alone. Two more at a time than this machine has processors: there are always
+/// some that wait for a clock.
 fn threads() -> usize {
-    std::thread::available_parallelism().map_or(2, |count| count.get() + 1)
+    std::thread::available_parallelism().map_or(2, |count| count.get() + 2)
 }
 
 /// Hosts alternate, so that no thread waits for the host of another.

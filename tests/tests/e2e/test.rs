@@ -61,13 +61,17 @@ fn run_on(host: &Host, mode: Mode, case: &Case) -> Result<()> {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (case.run)(&test)))
         .unwrap_or_else(|_| bail!("the case panicked"));
     test.remove_all();
-    match case.needs {
-        Needs::Docker | Needs::Cgroup2 => test.remove_all_of_docker(),
+    let removed = match case.needs {
+        Needs::Docker | Needs::Cgroup2 => {
+            test.remove_all_of_docker();
+            Ok(())
+        }
         Needs::Kube => test.remove_all_of_kubernetes(),
-        _ => {}
-    }
+        _ => Ok(()),
+    };
     let left = wait_until_clean(&host.instance, &before, CLEAN_LIMIT)?;
     as_expected(mode, case, result)?;
+    removed.context("remove the case's pods")?;
     let list: Vec<_> = left.iter().map(ToString::to_string).collect();
     ensure!(
         left.is_empty(),
@@ -339,21 +343,17 @@ impl Test<'_> {
     /// Removes the case's namespace of the cluster, and what the kubelet keeps of pods that have
     /// gone until it looks for it once a minute. It may be at the same containers just then, and of
     /// two who remove one the second is refused, so that this is tried until all have gone.
-    fn remove_all_of_kubernetes(&self) {
+    fn remove_all_of_kubernetes(&self) -> Result<()> {
         let script = format!(
             "kubectl delete namespace {0} --ignore-not-found --wait=false\n\
              kubectl -n {0} delete pods --all --grace-period=1 --timeout=60s\n\
              until [ -z \"$(crictl pods -q --state NotReady)\" ]; do\n\
-             crictl rmp $(crictl pods -q --state NotReady)\n\
+             crictl rmp $(crictl pods -q --state NotReady) || true\n\
              done",
             self.namespace()
         );
-        match Running::start(&mut self.host.command(&["sh", "-c", &script]))
-            .and_then(|running| running.finish(LIMIT * 3))
-        {
-            Ok(output) if output.code == 0 => {}
-            Ok(output) => eprintln!("e2e: after {}: {output:?}", self.id),
-            Err(error) => eprintln!("e2e: after {}: {error:#}", self.id),
-        }
+        let words = ["sh", "-ec", &script];
+        let running = Running::start(&mut self.host.command(&words))?;
+        running.finish(LIMIT * 3)?.expect(0).map(drop)
     }
 }

@@ -1,7 +1,10 @@
 //! What containers use of the machine: as it is told, and as the kernel counts it.
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
+use super::pods::crictl;
+use super::wait_until;
 use crate::test::Test;
 
 /// Nanoseconds of processors, and bytes that cannot be given back at once.
@@ -48,4 +51,26 @@ impl Use {
         }
         Ok(())
     }
+}
+
+/// That CRI tells within a tenth what the cgroup of a container does that has come to rest with
+/// 32 MiB of its own.
+pub fn is_counted(test: &Test<'_>, container: &str, cgroup: &str) -> Result<()> {
+    wait_until(|| {
+        let told = crictl(test, &["stats", "--output", "json", container])?;
+        let told: Value = serde_json::from_str(&told)?;
+        let told = &told["stats"][0];
+        let number = |value: &Value| -> Result<u64> {
+            let number = value["value"].as_str().with_context(|| told.to_string())?;
+            Ok(number.parse()?)
+        };
+        let told = Use {
+            processor: number(&told["cpu"]["usageCoreNanoSeconds"])?,
+            memory: number(&told["memory"]["workingSetBytes"])?,
+        };
+        let is = Use::of_cgroup(test, cgroup)?;
+        told.is_about(&is)?;
+        ensure!(is.memory > 32 << 20, "{is:?}");
+        Ok(())
+    })
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::super::cases;
 use super::Cluster;
+use crate::command::LIMIT;
 use crate::test::Test;
 
 cases! {
@@ -75,6 +76,19 @@ fn what_cannot_run_is_told_in_the_events(test: &Test<'_>) -> Result<()> {
             spec["containers"] = json!([cluster.guest("guest", &[program, "1000"])]);
             cluster.pod(name, spec)?;
         }
+        let absent =
+            json!({ "apiVersion": "v1", "spec": { "runtimeClassName": "nobody-made-it" } });
+        let overrides = format!("--overrides={absent}");
+        let image = format!("--image={}", test.mode.image());
+        let refused = cluster.start(&["run", "refused", &image, &overrides])?;
+        let refused = refused.finish(LIMIT)?;
+        ensure!(
+            refused.code != 0
+                && refused
+                    .stderr
+                    .contains("RuntimeClass \"nobody-made-it\" not found"),
+            "{refused:?}"
+        );
         let handler = super::class_of(test.mode).unwrap_or_default();
         let users = format!("RuntimeClass handler \"{handler}\" does not support user namespaces");
         let text = format!(

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use trireme_tests::host::containerd;
 
+use super::super::pods::crictl;
 use super::super::pods::sandboxes::server_of;
 use super::super::{cache, cases};
 use super::{Cluster, sidecar};
@@ -121,6 +122,21 @@ fn a_full_disk_under_the_cache_keeps_nobody_from_running(test: &Test<'_>) -> Res
     })
 }
 
+/// That containerd was told how containers have ended whose server was killed. The cluster forgets it
+/// with their sandbox, which is made again.
+fn are_told_lost(test: &Test<'_>, ids: &str) -> Result<()> {
+    let log = containerd::DAEMON.tail(&test.host.instance, 0, usize::MAX);
+    for id in ids.lines() {
+        let is_end = |line: &&str| line.contains("container exit event") && line.contains(id);
+        let told = log.lines().find(is_end);
+        let told = told.with_context(|| format!("no end of {id} was told"))?;
+        // By `delete`, or by containerd, which knows no more than that the connection has ended.
+        let is_lost = ["exit_status:137", "exit_status:255"];
+        ensure!(is_lost.iter().any(|end| told.contains(end)), "{told}");
+    }
+    Ok(())
+}
+
 /// A pod of another server is not concerned.
 fn a_pod_whose_server_was_killed_is_made_again(test: &Test<'_>) -> Result<()> {
     Cluster::with(test, |cluster| {
@@ -132,6 +148,9 @@ fn a_pod_whose_server_was_killed_is_made_again(test: &Test<'_>) -> Result<()> {
         }
         let before = pid_of_guest(cluster, "other")?;
         let server = server_of(test, &pid_of_guest(cluster, "ship")?)?;
+        let of = "io.kubernetes.pod.name=ship";
+        let containers = crictl(test, &["ps", "--quiet", "--no-trunc", "--label", of])?;
+        ensure!(containers.lines().count() == 2, "{containers}");
         test.exec(&["kill", "-KILL", &server])?.expect(0)?;
         let path = "{.status.containerStatuses[*]['restartCount','ready']}";
         super::wait_until(|| {
@@ -141,6 +160,7 @@ fn a_pod_whose_server_was_killed_is_made_again(test: &Test<'_>) -> Result<()> {
             ensure!(is_again && seen.ends_with("true true"), "{seen}");
             Ok(())
         })?;
+        are_told_lost(test, &containers)?;
         works(cluster, "ship")?;
         cluster.wait_for_event(
             "ship",

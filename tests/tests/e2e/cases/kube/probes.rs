@@ -68,16 +68,34 @@ fn ready_is_what_its_probes_find_so(test: &Test<'_>) -> Result<()> {
         ]);
         cluster.pod("unready", json!({ "containers": containers }))?;
         cluster.wait("pod/ready", "condition=Ready")?;
-        for failure in [
-            "HTTP probe failed with statuscode: 500",
-            "connection refused",
-            "Readiness probe failed",
-            "Readiness probe failed: leak",
+        for (container, failure) in [
+            ("http", "HTTP probe failed with statuscode: 500"),
+            ("tcp", "connection refused"),
+            ("exec", "Readiness probe failed:"),
+            ("shell", "Readiness probe failed: leak"),
         ] {
-            cluster.wait_for_event("unready", failure)?;
+            fails_again_and_again(cluster, container, failure)?;
         }
         let ready = cluster.get("pod/unready", "{.status.containerStatuses[*].ready}")?;
         ensure!(ready == "false false false false", "{ready}");
+        Ok(())
+    })
+}
+
+/// Waits until a probe of the pod `unready` has failed so for a while, and not once alone.
+fn fails_again_and_again(cluster: &Cluster<'_>, container: &str, failure: &str) -> Result<()> {
+    let of = format!(
+        "involvedObject.name=unready,involvedObject.fieldPath=spec.containers{{{container}}}"
+    );
+    let path = "jsonpath={range .items[*]}{.count} {.message}{\"\\n\"}{end}";
+    super::wait_until(|| {
+        let seen =
+            cluster.kubectl(&["get", "events", "--field-selector", &of, "--output", path])?;
+        let often = seen.lines().any(|line| {
+            let (count, message) = line.split_once(' ').unwrap_or_default();
+            count.parse().is_ok_and(|count: u32| count >= 3) && message.contains(failure)
+        });
+        ensure!(often, "no `{failure}` three times of {container}: {seen}");
         Ok(())
     })
 }

@@ -17,9 +17,13 @@ cases! {
         a_shell_is_executed_with_its_streams_terminal_and_code,
         files_are_copied_to_and_from_a_container,
         a_running_container_is_attached_to,
+        a_terminal_is_attached_to,
         a_port_is_forwarded_to_a_guest,
     ],
-    wasm: [files_are_copied_to_and_from_a_sidecar],
+    wasm: [
+        a_function_is_executed,
+        files_are_copied_to_and_from_a_sidecar,
+    ],
 }
 
 fn logs_are_read_and_followed(test: &Test<'_>) -> Result<()> {
@@ -89,10 +93,34 @@ fn commands_are_executed_with_their_streams_and_codes(test: &Test<'_>) -> Result
     })
 }
 
+fn a_function_is_executed(test: &Test<'_>) -> Result<()> {
+    Cluster::with(test, |cluster| {
+        cluster.running_pod("deck", cluster.guest("deck", &["/sleep.wasm", "1000"]))?;
+        let other = cluster.start(&["exec", "deck", "--", "/tiny.wasm#other"])?;
+        let other = other.finish(LIMIT)?.expect(0)?;
+        ensure!(other.stderr == "tiny\n", "{other:?}");
+        let absent = cluster.start(&["exec", "deck", "--", "/tiny.wasm#mutiny"])?;
+        let absent = absent.finish(LIMIT)?;
+        let reason = "no exported function \"mutiny\"";
+        ensure!(
+            absent.code != 0 && absent.stderr.contains(reason),
+            "{absent:?}"
+        );
+        Ok(())
+    })
+}
+
 /// Starts to execute a program in the pod `deck`, with a terminal on either side.
 fn on_terminal(cluster: &Cluster<'_>, program: &str) -> Result<Running> {
-    let words = ["exec", "--stdin", "--tty", "deck", "--", program];
-    let line = cluster.words(&words).join(" ");
+    with_terminal(
+        cluster,
+        &["exec", "--stdin", "--tty", "deck", "--", program],
+    )
+}
+
+/// Starts `kubectl` where a person would.
+fn with_terminal(cluster: &Cluster<'_>, words: &[&str]) -> Result<Running> {
+    let line = cluster.words(words).join(" ");
     cluster.test.start(&["script", "-qec", &line, "/dev/null"])
 }
 
@@ -150,6 +178,33 @@ fn a_running_container_is_attached_to(test: &Test<'_>) -> Result<()> {
         cluster.wait("pod/echo", "jsonpath={.status.phase}=Succeeded")?;
         let logs = cluster.kubectl(&["logs", "echo"])?;
         ensure!(logs == "ahoy\nend of input after 5 bytes", "{logs}");
+        Ok(())
+    })
+}
+
+fn a_terminal_is_attached_to(test: &Test<'_>) -> Result<()> {
+    const END: &str = "\x04";
+    Cluster::with(test, |cluster| {
+        let mut echo = cluster.guest("echo", &["/cat.wasm"]);
+        for key in ["stdin", "stdinOnce", "tty"] {
+            echo[key] = json!(true);
+        }
+        let containers = json!([echo]);
+        cluster.pod(
+            "echo",
+            json!({ "containers": containers, "restartPolicy": "Never" }),
+        )?;
+        cluster.wait("pod/echo", "condition=Ready")?;
+        let mut attached = with_terminal(cluster, &["attach", "--stdin", "--tty", "echo"])?;
+        attached.wait_for("If you don't see a command prompt")?;
+        attached.write("ahoy\n")?;
+        // By the terminal, and by the guest.
+        attached.wait_for("ahoy\r\nahoy\r\n")?;
+        attached.write(END)?;
+        attached.finish(LIMIT)?.expect(0)?;
+        cluster.wait("pod/echo", "jsonpath={.status.phase}=Succeeded")?;
+        let logs = cluster.kubectl(&["logs", "echo"])?;
+        ensure!(logs.contains("end of input after 5 bytes"), "{logs}");
         Ok(())
     })
 }

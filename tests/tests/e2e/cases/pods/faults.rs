@@ -96,7 +96,7 @@ pub fn go_on(before: &All, now: &All, pods: &[&Made]) -> Result<()> {
 
 /// That a container's end is told, as that of one whose server was lost: by `delete`, or by CRI,
 /// which knows no more than that it is gone.
-fn is_told_lost(seen: &Seen) -> Result<()> {
+pub fn is_told_lost(seen: &Seen) -> Result<()> {
     let is_told = match seen.code {
         137 => seen.reason == "Error",
         255 => ["Error", "Unknown"].contains(&seen.reason.as_str()),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::super::cases;
+use super::super::{cases, wait_until};
 use super::faults::{handler, servers};
 use super::{CRICTL, Pod, both_sorts_share_a_pod, crictl, namespace_of, pid_of};
 use crate::command::LIMIT;
@@ -116,9 +116,7 @@ fn a_pod_of_the_shim_ends_with_the_first_process_of_its_namespace(test: &Test<'_
             let of_container = namespace(&pid_of(test, container)?)?;
             ensure!(of_container == own, "{of_container}, not {own}");
         }
-        // An orphan is reaped by the pod's first process, which leaves nothing behind.
-        let script = "(/bin/sleep 0 &); /bin/sleep 0.2; /bin/busybox ps -o stat | grep -c Z";
-        pod.run("orphan", Mode::Runc.image(), &["/bin/sh", "-c", script], 1)?;
+        pod.reaps_orphans()?;
         test.exec(&["kill", "-KILL", &first])?.expect(0)?;
         pod.ends(&guest, 137)?;
         pod.ends(&sidecar, 137)?;
@@ -151,11 +149,17 @@ fn a_killed_server_takes_pods_of_the_shim_along(test: &Test<'_>) -> Result<()> {
         test.exec(&["kill", "-KILL", &server])?.expect(0)?;
         is_in_state(pod, "SANDBOX_NOTREADY")?;
         // CRI gives the code of a task whose server it has lost, or what `delete` says.
-        for container in [&guest, &sidecar] {
-            pod.ends(container, 255)
-                .or_else(|_| pod.ends(container, 137))?;
-        }
-        Ok(())
+        let told = "{{.status.state}} {{.status.exitCode}} {{.status.reason}}";
+        [&guest, &sidecar].into_iter().try_for_each(|container| {
+            wait_until(|| {
+                let words = ["inspect", "--output", "go-template", "--template", told];
+                let seen = crictl(test, &[&words[..], &[container]].concat())?;
+                let ends = ["137 Error", "255 Error", "255 Unknown"];
+                let is_told = ends.map(|end| format!("CONTAINER_EXITED {end}"));
+                ensure!(is_told.contains(&seen), "{seen}");
+                Ok(())
+            })
+        })
     })?;
     each_pod(test, &[TOGETHER], |pod| {
         let exit = ["/exit.wasm", "7"];

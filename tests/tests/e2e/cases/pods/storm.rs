@@ -27,6 +27,8 @@ cases! {
 const WINDOW: u64 = 1200;
 /// How many kills there are while ten pods are made, and how many while they are removed.
 const KILLS: (usize, usize) = (5, 2);
+/// How many pods are made when nobody is killed any more.
+const CALM: usize = 2;
 /// How long making or removing ten pods may take on a busy machine.
 const LONG: Duration = Duration::from_secs(180);
 
@@ -37,9 +39,11 @@ fn pods_under_random_kills_end_as_they_should(test: &Test<'_>) -> Result<()> {
     for server in servers(test) {
         for wave in 0..waves {
             let what = || format!("wave {wave} of {} of seed {seed}", server.name());
-            let act = |fleet: &Fleet<'_>| Wave::of(fleet, server, &mut moments).run();
+            let act = |fleet: &Fleet<'_>| Wave::of(fleet, server, AT_A_TIME, &mut moments).run();
             Fleet::with(test, act).with_context(what)?;
         }
+        let act = |fleet: &Fleet<'_>| Wave::of(fleet, server, CALM, &mut moments).calm();
+        Fleet::with(test, act).with_context(|| format!("after {} of {seed}", server.name()))?;
     }
     next_servers_sweep(test)
 }
@@ -85,9 +89,9 @@ enum Victim {
 }
 
 impl<'a> Wave<'a> {
-    fn of(fleet: &'a Fleet<'a>, server: Server, moments: &'a mut Moments) -> Self {
+    fn of(fleet: &'a Fleet<'a>, server: Server, pods: usize, moments: &'a mut Moments) -> Self {
         let handlers = handlers(fleet.test, server);
-        let plans = (0..AT_A_TIME)
+        let plans = (0..pods)
             .map(|n| {
                 let handler = &handlers[moments.next(handlers.len() as u64) as usize];
                 ship(fleet.test, n, handler, moments)
@@ -113,6 +117,18 @@ impl<'a> Wave<'a> {
         self.sail().with_context(|| self.story.join("; "))
     }
 
+    /// The same without kills: whatever was killed before, all is as it was to be.
+    fn calm(self) -> Result<()> {
+        let making = self.start_making()?;
+        let made = self.all_made(making)?;
+        self.as_it_should(&made)?;
+        self.fleet
+            .start_removal()?
+            .finish(LONG)?
+            .expect(0)
+            .map(drop)
+    }
+
     fn sail(&mut self) -> Result<()> {
         let made = self.make()?;
         if self.moments.next(2) == 0 {
@@ -132,14 +148,22 @@ impl<'a> Wave<'a> {
         self.forget_networks()
     }
 
+    fn start_making(&self) -> Result<Vec<Running>> {
+        let plans = self.plans.iter();
+        plans.map(|ship| self.fleet.make(&ship.plan)).collect()
+    }
+
+    fn all_made(&self, making: Vec<Running>) -> Result<Vec<(Made, Output)>> {
+        let ends = self.plans.iter().zip(making).map(|(ship, making)| {
+            let output = making.finish(LONG)?;
+            Ok((made(&ship.plan, &output), output))
+        });
+        ends.collect()
+    }
+
     /// Makes all pods, with kills meanwhile and thereafter.
     fn make(&mut self) -> Result<Vec<(Made, Output)>> {
-        let making: Result<Vec<_>> = self
-            .plans
-            .iter()
-            .map(|ship| self.fleet.make(&ship.plan))
-            .collect();
-        let mut making = making?;
+        let mut making = self.start_making()?;
         let cut_off = self.moments.next(2 * KILLS.0 as u64) as usize;
         for number in 0..KILLS.0 {
             self.kill(&mut making)?;
@@ -147,11 +171,7 @@ impl<'a> Wave<'a> {
                 self.cut_off(&mut making)?;
             }
         }
-        let ends = self.plans.iter().zip(making).map(|(ship, making)| {
-            let output = making.finish(LONG)?;
-            Ok((made(&ship.plan, &output), output))
-        });
-        ends.collect()
+        self.all_made(making)
     }
 
     /// Kills containerd, whatever it is about to do.
@@ -231,7 +251,7 @@ impl<'a> Wave<'a> {
         let (killed, served) = killed.split_once('\n').unwrap_or_default();
         if let Some((id, name)) = killed.trim().split_once(' ') {
             self.story.push(format!("process {name} of {id}"));
-            match id.strip_suffix("-compile").unwrap_or(id) {
+            match id.strip_suffix("--compile").unwrap_or(id) {
                 id if id.len() == 64 => drop(self.hit.insert(id.to_owned())),
                 // The helper that makes a Linux container is in no container's cgroup.
                 _ => {
@@ -377,6 +397,7 @@ impl<'a> Wave<'a> {
                     continue;
                 }
                 is_right(seen, own, is_concerned, starts)
+                    .and_then(|()| self.has_ended_with_its_server(id, seen))
                     .with_context(|| format!("{name} of {}", made.name))?;
             }
         }
@@ -386,6 +407,15 @@ impl<'a> Wave<'a> {
             self.unknown
         );
         self.really_run(now)
+    }
+
+    /// That who was of a killed server does not go on without it.
+    fn has_ended_with_its_server(&self, id: &str, seen: &Seen) -> Result<()> {
+        ensure!(
+            !self.lost.contains(id) || !seen.runs(),
+            "its server was killed: {seen:?}"
+        );
+        Ok(())
     }
 
     /// That CRI takes nobody for alive who is not.

@@ -8,7 +8,9 @@ use trireme_tests::paths;
 
 use super::super::cases;
 use super::CRICTL;
-use super::faults::{ended_when_asked, go_on, handler, log_goes_on, mixed, of, servers};
+use super::faults::{
+    ended_when_asked, go_on, handler, is_told_lost, log_goes_on, mixed, of, servers,
+};
 use super::fleet::{Fleet, Made, Wanted};
 use crate::command::LIMIT;
 use crate::mode::{CONFIG, Server};
@@ -178,14 +180,8 @@ fn old_pod_works(fleet: &Fleet<'_>, pod: &Made) -> Result<()> {
 fn lost_server_is_told(fleet: &Fleet<'_>, pod: &Made, server: u64) -> Result<()> {
     fleet.signal("KILL", server)?;
     fleet.look_until(|all| {
-        for id in pod.ids() {
-            let seen = of(all, id)?;
-            ensure!(
-                seen.has_ended() && [137, 255].contains(&seen.code),
-                "{seen:?}"
-            );
-        }
-        Ok(())
+        let mut ids = pod.ids();
+        ids.try_for_each(|id| is_told_lost(of(all, id)?))
     })?;
     Ok(())
 }
