@@ -20,7 +20,10 @@ use site::Site;
 
 /// The hosts, with the handlers that are tried on each.
 const ALL: &[(&str, &[&str])] = &[
-    ("forky-2.3", &["wasm", "wasm-node", "wasm-sandbox"]),
+    (
+        "forky-2.3",
+        &["wasm", "wasm-node", "wasm-sandbox", "wasm-node-sandbox"],
+    ),
     ("trixie", &["wasm", "wasm-node"]),
 ];
 /// Those of `make test`.
