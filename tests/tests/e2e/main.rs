@@ -44,13 +44,14 @@ fn main() {
     last.exit();
 }
 
-/// A case uses a host alone. Two more at a time than this machine has processors: there are always
-/// some that wait for a clock.
+/// A case uses a host alone. One more at a time than this machine has processors: there is always
+/// one that waits for a clock.
 fn threads() -> usize {
-    std::thread::available_parallelism().map_or(2, |count| count.get() + 2)
+    std::thread::available_parallelism().map_or(2, |count| count.get() + 1)
 }
 
-/// Hosts alternate, so that no thread waits for the host of another.
+/// The trials of all hosts, those of each spread over the whole run: hosts with few, which take long,
+/// would else have threads wait for them at first, and those with many be alone in the end.
 fn trials(hosts: &Arc<Hosts>, failures: &Failures, emulated: bool) -> Vec<Trial> {
     differences_are_of_checks();
     let of_host = |index| {
@@ -60,20 +61,20 @@ fn trials(hosts: &Arc<Hosts>, failures: &Failures, emulated: bool) -> Vec<Trial>
             .enumerate()
             .flat_map(|(turn, mode)| cases_in(mode, turn == 0).map(move |case| (mode, case)))
             .filter(move |(mode, case)| !emulated || is_on_cgroup2(*mode, case))
+            .filter(move |(_, case)| hosts.has(index, case.needs))
     };
-    let mut rest: Vec<_> = (0..hosts.count())
-        .filter(|index| hosts.is_emulated(*index) == emulated)
-        .map(|index| (index, of_host(index)))
-        .collect();
-    let mut trials = Vec::new();
-    while !rest.is_empty() {
-        rest.retain_mut(|(index, of_host)| {
-            let next = of_host.find(|(_, case)| hosts.has(*index, case.needs));
-            trials.extend(next.map(|(mode, case)| trial(hosts, failures, *index, mode, case)));
-            next.is_some()
-        });
+    let mut spread = Vec::new();
+    for index in (0..hosts.count()).filter(|index| hosts.is_emulated(*index) == emulated) {
+        let all: Vec<_> = of_host(index).collect();
+        let count = all.len() as f64;
+        let placed = all.into_iter().enumerate();
+        spread.extend(placed.map(|(turn, (mode, case))| {
+            let place = (turn as f64 + 0.5) / count;
+            (place, trial(hosts, failures, index, mode, case))
+        }));
     }
-    trials
+    spread.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    spread.into_iter().map(|(_, trial)| trial).collect()
 }
 
 /// A line of a check that is not there could never fail.
