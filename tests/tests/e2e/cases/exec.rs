@@ -174,9 +174,16 @@ fn nothing_is_executed_in_a_container_that_has_ended(test: &Test<'_>) -> Result<
 }
 
 fn twenty_programs_at_once(test: &Test<'_>) -> Result<()> {
+    twenty_at_once(test, &["/args.wasm"], "/args.wasm\n")
+}
+
+/// Executes a program twenty times, each with a word of its own, which it says after others.
+pub(super) fn twenty_at_once(test: &Test<'_>, program: &[&str], said: &str) -> Result<()> {
     sleeping(test)?;
     let ids: Vec<_> = (0..20).map(|number| format!("exec-{number}")).collect();
-    let programs = ids.iter().map(|id| start(test, id, &["/args.wasm", id]));
+    let programs = ids
+        .iter()
+        .map(|id| start(test, id, &[program, &[id]].concat()));
     let programs = programs.collect::<Result<Vec<_>>>()?;
     // Now and then runc's shim loses what a program has said that ends at once.
     let mut losses = if test.mode == Mode::Runc { 2 } else { 0 };
@@ -186,7 +193,7 @@ fn twenty_programs_at_once(test: &Test<'_>) -> Result<()> {
             losses -= 1;
             continue;
         }
-        ensure!(output.stdout == format!("/args.wasm\n{id}\n"), "{output:?}");
+        ensure!(output.stdout == format!("{said}{id}\n"), "{output:?}");
     }
     ensure!(pids(test)?.len() == 1, "{:?}", pids(test)?);
     test.remove()

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 use super::cases;
-use super::exec::{clear_streams, execute, pids, sleeping, start, words};
+use super::exec::{clear_streams, execute, pids, sleeping, start, twenty_at_once, words};
 use crate::command::{LIMIT, Output};
 use crate::test::Test;
 
@@ -283,18 +283,7 @@ fn a_linux_program_that_goes_on_ends_with_the_container(test: &Test<'_>) -> Resu
 }
 
 fn twenty_linux_programs_at_once(test: &Test<'_>) -> Result<()> {
-    sleeping(test)?;
-    let ids: Vec<_> = (0..20).map(|number| format!("exec-{number}")).collect();
-    let programs = ids
-        .iter()
-        .map(|id| start(test, id, &["/bin/busybox", "echo", id]));
-    let programs = programs.collect::<Result<Vec<_>>>()?;
-    for (id, program) in ids.iter().zip(programs) {
-        let output = program.finish(2 * LIMIT)?.expect(0)?;
-        ensure!(output.stdout == format!("{id}\n"), "{output:?}");
-    }
-    ensure!(pids(test)?.len() == 1, "{:?}", pids(test)?);
-    test.remove()
+    twenty_at_once(test, &["/bin/busybox", "echo"], "")
 }
 
 /// The pids of so many programs that sleep. What makes a program is there as well, for a moment.
