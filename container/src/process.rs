@@ -1,19 +1,24 @@
 //! Processes that the server spawns: init, what is executed beside it, and
 //! compilers.
 
+mod children;
+mod failure;
+
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 use trireme_core::plan::mounts::{Attributes, attr};
 use trireme_core::plan::{NamespaceKind, Namespaces};
 
+pub(crate) use self::children::is_held;
+use self::failure::Failure;
 use crate::init::mounting;
 use crate::sys::{self, Cloned, Parent};
 use crate::{Doing, SysError, open_files};
@@ -92,25 +97,9 @@ pub struct Child {
     status: OnceLock<u32>,
 }
 
-/// The pids of the children that somebody holds. One that was reaped may stand there for another that
-/// has its pid by now.
-static CHILDREN: Mutex<Vec<i32>> = Mutex::new(Vec::new());
-
-fn held() -> MutexGuard<'static, Vec<i32>> {
-    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether somebody holds the child that has this pid, and sees to its end.
-pub(crate) fn is_held(pid: i32) -> bool {
-    held().contains(&pid)
-}
-
 impl Drop for Child {
     fn drop(&mut self) {
-        let mut held = held();
-        if let Some(place) = held.iter().position(|pid| *pid == self.pid) {
-            held.swap_remove(place);
-        }
+        children::let_go(self.pid);
     }
 }
 
@@ -127,7 +116,7 @@ impl Child {
     }
 
     pub(crate) fn new(pid: i32, pidfd: OwnedFd) -> Self {
-        held().push(pid);
+        children::hold(pid);
         let status = OnceLock::new();
         Child { pid, pidfd, status }
     }
@@ -436,44 +425,6 @@ unsafe fn child(
         libc::_exit(127)
     }
 }
-
-/// What a child says on its link, in the link's own form, when its program cannot be executed. All
-/// memory for it is there before the child is.
-struct Failure(Vec<u8>);
-
-impl Failure {
-    /// Room for a reason and for what closes the message.
-    const ROOM: usize = 128;
-
-    fn of(program: &CStr) -> Self {
-        let what = format!("cannot execute {}: ", program.to_string_lossy());
-        let message = serde_json::json!({ "Failed": { "message": what } });
-        let mut bytes = message.to_string().into_bytes();
-        // The reason comes before the last quote.
-        bytes.truncate(bytes.len() - CLOSE.len());
-        bytes.reserve_exact(Self::ROOM);
-        Self(bytes)
-    }
-
-    /// The message for an error of execve(2).
-    fn message(mut self, errno: i32) -> Vec<u8> {
-        let reason: &[u8] = match errno {
-            libc::ENOENT => b"it is not installed beside trireme-shim, or its loader is not there",
-            libc::EACCES => b"permission denied",
-            _ => b"error ",
-        };
-        self.0.extend_from_slice(reason);
-        if reason.ends_with(b" ") {
-            let digits = [100, 10, 1].map(|place| b'0' + (errno / place % 10) as u8);
-            self.0.extend_from_slice(&digits);
-        }
-        self.0.extend_from_slice(CLOSE);
-        self.0
-    }
-}
-
-/// What ends a message.
-const CLOSE: &[u8] = b"\"}}";
 
 #[cfg(test)]
 mod tests {

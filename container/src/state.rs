@@ -290,7 +290,6 @@ fn ended_by(pidfd: &OwnedFd, deadline: Instant) -> io::Result<bool> {
 /// moment after its last process, so this asks again until the deadline.
 fn empty(cgroup: &Cgroup, deadline: Instant) -> Result<(), SysError> {
     loop {
-        let _ = cgroup.set_frozen(false);
         for pid in cgroup.pids()? {
             if let Ok(process) = ProcessId::of(pid) {
                 end(process, deadline)?;

@@ -13,6 +13,7 @@ mod limits;
 mod oom;
 mod stats;
 mod systemd;
+mod tree;
 mod v1;
 mod v2;
 
@@ -392,7 +393,7 @@ impl Cgroup {
             return Ok(Vec::new());
         };
         let mut pids = Vec::new();
-        for path in tree(&folder.path)? {
+        for path in tree::all(&folder.path)? {
             let path = path.join("cgroup.procs");
             match fs::read_to_string(&path) {
                 Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
@@ -415,7 +416,7 @@ impl Cgroup {
     pub fn remove(&self) -> Result<(), SysError> {
         let mut result = Ok(());
         for Folder { path, .. } in &self.folders {
-            if let Err(error) = remove_tree(path) {
+            if let Err(error) = tree::remove(path) {
                 result = Err(error);
             }
         }
@@ -446,44 +447,6 @@ fn is_v2_controller(name: &str) -> bool {
         name,
         "cpu" | "cpuset" | "memory" | "io" | "pids" | "hugetlb" | "rdma"
     )
-}
-
-/// A cgroup and all below it, the lower ones first. However deep they are, one is open at a time.
-fn tree(path: &Path) -> Result<Vec<PathBuf>, SysError> {
-    let mut found = vec![path.to_owned()];
-    let mut looked = 0;
-    while let Some(folder) = found.get(looked) {
-        looked += 1;
-        match fs::read_dir(folder) {
-            Err(error) if is_gone(&error) => {}
-            Err(error) => return Err(error).doing(|| format!("read {}", folder.display())),
-            Ok(entries) => {
-                let folders = entries
-                    .flatten()
-                    .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-                    .map(|entry| entry.path());
-                let below: Vec<_> = folders.collect();
-                found.extend(below);
-            }
-        }
-    }
-    found.reverse();
-    Ok(found)
-}
-
-/// Removes a cgroup. Few have others below them, so that those are looked for last.
-fn remove_tree(path: &Path) -> Result<(), SysError> {
-    let remove = |path: &Path| match fs::remove_dir(path) {
-        Err(error) if !is_gone(&error) => Err(error),
-        _ => Ok(()),
-    };
-    if remove(path).is_ok() {
-        return Ok(());
-    }
-    for path in tree(path)? {
-        remove(&path).doing(|| format!("remove {}", path.display()))?;
-    }
-    Ok(())
 }
 
 fn is_gone(error: &io::Error) -> bool {

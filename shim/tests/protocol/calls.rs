@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -25,7 +25,7 @@ pub type Case = fn() -> Result<()>;
 
 /// One trial for each behaviour.
 pub fn trials() -> Vec<Trial> {
-    let cases: [(&str, Case); 14] = [
+    let cases: [(&str, Case); 11] = [
         ("hooks_run_in_their_order", hooks_run_in_their_order),
         (
             "a_hook_that_fails_fails_create",
@@ -43,18 +43,6 @@ pub fn trials() -> Vec<Trial> {
         (
             "the_next_server_removes_what_was_lost",
             the_next_server_removes_what_was_lost,
-        ),
-        (
-            "the_next_server_removes_what_was_paused",
-            the_next_server_removes_what_was_paused,
-        ),
-        (
-            "cgroups_below_a_containers_own_are_its_own",
-            cgroups_below_a_containers_own_are_its_own,
-        ),
-        (
-            "a_server_may_open_more_files_than_its_guests",
-            a_server_may_open_more_files_than_its_guests,
         ),
         (
             "delete_ends_a_create_that_nobody_waits_for",
@@ -343,82 +331,6 @@ fn the_next_server_removes_what_was_lost() -> Result<()> {
     ensure!(message.contains("not created"), "{message}");
     ensure!(fixture.names()? == ["poststop"], "{:?}", fixture.names()?);
     fixture.expect_gone()
-}
-
-/// On version 1, what is frozen does not even die of SIGKILL.
-fn the_next_server_removes_what_was_paused() -> Result<()> {
-    let mut fixture = Fixture::new("/sleep.wasm", |_| json!({}))?;
-    fixture.create()?.expect()?;
-    fixture.call("Start")?;
-    fixture.call("Pause")?;
-    fixture.server.kill()?;
-    fixture.server.start_next()?;
-    let mut client = Client::connect(&fixture.server.socket(), TASK_V2)?;
-    // It answers when all is done.
-    let message = refusal(client.call("Delete", &json!({ "id": ID }))?)?;
-    ensure!(message.contains("not created"), "{message}");
-    fixture.expect_gone()
-}
-
-fn cgroups_below_a_containers_own_are_its_own() -> Result<()> {
-    let mut fixture = Fixture::new("/sleep.wasm", |_| json!({}))?;
-    fixture.create()?.expect()?;
-    fixture.call("Start")?;
-    let mut sleeper = Command::new("sleep").arg("100").spawn()?;
-    let pid = sleeper.id();
-    for cgroup in fixture.server.cgroups(ID) {
-        let below = cgroup.join("below/and-below");
-        fs::create_dir_all(&below)?;
-        // Nobody can join a new cpuset.
-        if !below.join("cpuset.sched_load_balance").exists() {
-            fs::write(below.join("cgroup.procs"), pid.to_string())?;
-        }
-    }
-    let pids = fixture.call("Pids")?;
-    let told = pids["processes"].as_array().into_iter().flatten();
-    let is_told = told.into_iter().any(|process| process["pid"] == pid);
-    let kill = json!({ "id": ID, "signal": 9, "all": true });
-    let killed = fixture.client.call("Kill", &kill);
-    let has_ended = has_ended(&mut sleeper, LIMIT);
-    sleeper.kill()?;
-    sleeper.wait()?;
-    ensure!(is_told, "{pid} is not among {pids}");
-    killed?.expect()?;
-    ensure!(has_ended?, "{pid} was not killed");
-    fixture.call("Wait")?;
-    fixture.call("Delete")?;
-    fixture.expect_gone()
-}
-
-fn has_ended(child: &mut Child, limit: Duration) -> Result<bool> {
-    let deadline = Instant::now() + limit;
-    while child.try_wait()?.is_none() {
-        if Instant::now() > deadline {
-            return Ok(false);
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    Ok(true)
-}
-
-/// By what containerd is started with under systemd, few files can be open at once.
-fn a_server_may_open_more_files_than_its_guests() -> Result<()> {
-    let mut fixture = Fixture::new("/sleep.wasm", |_| json!({}))?;
-    let created = fixture.create()?.expect()?;
-    let guest = created["pid"].as_u64().context("a pid")?;
-    let soft = |pid: u64| -> Result<String> {
-        let limits = fs::read_to_string(format!("/proc/{pid}/limits"))?;
-        let line = limits
-            .lines()
-            .find(|line| line.starts_with("Max open files"));
-        let words = line.context("no such limit")?.split_whitespace();
-        Ok(words.skip(3).take(2).collect::<Vec<_>>().join(" "))
-    };
-    let (server, guest) = (soft(fixture.server.pid())?, soft(guest)?);
-    let (now, most) = server.split_once(' ').context("two limits")?;
-    ensure!(now == most && now != "1024", "{server}");
-    ensure!(guest == format!("1024 {most}"), "{guest}");
-    Ok(())
 }
 
 fn delete_ends_a_create_that_nobody_waits_for() -> Result<()> {

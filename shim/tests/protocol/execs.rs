@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use trireme_tests::protocol::client::{Answer, Client};
 use trireme_tests::protocol::methods::TASK_V2;
 
-use crate::calls::{ID, LIMIT, exec_request};
+use crate::calls::{ID, LIMIT, exec_request, refusal};
 use crate::executor::{DEAF, NEVER, NOTHING};
 use crate::server::Server;
 
@@ -135,11 +135,8 @@ fn init_is_the_last_to_end(fixture: &mut Fixture) -> Result<()> {
     fixture.call("Wait", "first")?.expect()?;
     fixture.call("Kill", "")?.expect()?;
     fixture.call("Wait", "")?.expect()?;
-    let refused = fixture.call("Start", "never")?;
-    ensure!(
-        matches!(&refused, Answer::Refusal { message, .. } if message.contains("is not running")),
-        "{refused:?}"
-    );
+    let message = refusal(fixture.call("Start", "never")?)?;
+    ensure!(message.contains("is not running"), "{message}");
     let events = fixture.events()?;
     let seen: Vec<_> = events
         .iter()
@@ -190,11 +187,8 @@ fn one_that_runs_is_written_down(fixture: &mut Fixture) -> Result<()> {
 
 fn one_that_cannot_start_has_ended(fixture: &mut Fixture) -> Result<()> {
     fixture.exec("first", NOTHING)?;
-    let refused = fixture.call("Start", "first")?;
-    ensure!(
-        matches!(&refused, Answer::Refusal { message, .. } if message.contains("no such file")),
-        "{refused:?}"
-    );
+    let message = refusal(fixture.call("Start", "first")?)?;
+    ensure!(message.contains("no such file"), "{message}");
     let wait = fixture.call("Wait", "first")?.expect()?;
     ensure!(wait["exit_status"] == 255, "{wait}");
     fixture.call("Delete", "first")?.expect()?;
@@ -205,11 +199,8 @@ fn one_that_cannot_start_has_ended(fixture: &mut Fixture) -> Result<()> {
 /// Its namespace's first process could not end before it.
 fn one_that_cannot_be_let_run_is_reaped(fixture: &mut Fixture) -> Result<()> {
     fixture.exec("first", DEAF)?;
-    let refused = fixture.call("Start", "first")?;
-    ensure!(
-        matches!(&refused, Answer::Refusal { message, .. } if message.contains("is gone")),
-        "{refused:?}"
-    );
+    let message = refusal(fixture.call("Start", "first")?)?;
+    ensure!(message.contains("is gone"), "{message}");
     ensure!(fixture.written()? == 1, "{}", fixture.written()?);
     let wait = fixture.call("Wait", "first")?.expect()?;
     ensure!(wait["exit_status"] == 255, "{wait}");

@@ -13,6 +13,7 @@ mod executor;
 mod linux;
 mod pods;
 mod replay;
+mod resources;
 mod runs;
 mod server;
 mod states;
@@ -38,5 +39,6 @@ fn main() -> ExitCode {
     trials.extend(execs::trials());
     trials.extend(linux::trials());
     trials.extend(pods::trials());
+    trials.extend(resources::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -1,13 +1,13 @@
 //! Pods that the server makes itself: each call of the sandbox service before, during and after
 //! a pod's life.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
+use trireme_container::cgroup::{Cgroup, Layout};
 use trireme_container::state;
 use trireme_tests::protocol::client::{Answer, Client};
 use trireme_tests::protocol::json::hex;
@@ -157,34 +157,18 @@ fn what_a_pod_uses_is_told() -> Result<()> {
     pod.shut_down()
 }
 
-/// A cgroup for a pod, in every hierarchy.
+/// A cgroup for a pod, as Kubernetes makes it.
 struct Parent {
     path: String,
-    folders: Vec<PathBuf>,
+    cgroup: Cgroup,
 }
 
 impl Parent {
     fn make(server: &Server) -> Result<Self> {
         let path = server.cgroup(ID);
-        let mut parent = Self {
-            folders: Vec::new(),
-            path,
-        };
-        let root = Path::new("/sys/fs/cgroup");
-        let is_unified = root.join("cgroup.controllers").exists();
-        let hierarchies: Vec<_> = match is_unified {
-            true => vec![root.to_owned()],
-            false => fs::read_dir(root)?
-                .map(|hierarchy| Ok(hierarchy?.path()))
-                .collect::<Result<_>>()?,
-        };
-        for hierarchy in hierarchies.iter().filter(|folder| folder.is_dir()) {
-            let folder = hierarchy.join(&parent.path[1..]);
-            if !folder.exists() {
-                fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
-                parent.folders.push(folder);
-            }
-        }
+        let cgroup = Cgroup::at(&Layout::detect()?, &path)?;
+        let parent = Self { path, cgroup };
+        parent.cgroup.create(None)?;
         Ok(parent)
     }
 
@@ -201,8 +185,6 @@ impl Parent {
 
 impl Drop for Parent {
     fn drop(&mut self) {
-        for folder in &self.folders {
-            let _ = fs::remove_dir(folder);
-        }
+        let _ = self.cgroup.remove();
     }
 }

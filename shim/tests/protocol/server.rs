@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use rustix::fs::{FileType, FlockOperation, MemfdFlags, Mode};
 use rustix::io::FdFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -144,17 +144,20 @@ impl Server {
 
     /// Waits for the server to leave by itself.
     pub fn left(&mut self, limit: Duration) -> Result<ExitStatus> {
-        let deadline = Instant::now() + limit;
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "the server is still there after {limit:?}"
-            );
-            std::thread::sleep(Duration::from_millis(2));
+        let status = ended(&mut self.child, limit)?;
+        status.with_context(|| format!("the server is still there after {limit:?}"))
+    }
+}
+
+/// Waits for the end of a child, which may not come in time.
+pub fn ended(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let status = child.try_wait()?;
+        if status.is_some() || Instant::now() >= deadline {
+            return Ok(status);
         }
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

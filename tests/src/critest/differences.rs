@@ -2,35 +2,11 @@
 
 use super::{Outcome, State};
 
-/// A spec that runc passes and a handler of Trireme does not.
+/// Specs that end otherwise than they have to: with a handler of Trireme, or with runc itself.
 #[derive(Debug)]
 pub struct Difference {
-    /// The beginning of the spec's name, or all of it.
+    /// The beginning of their names, or all of one.
     pub spec: &'static str,
-    /// The kinds of hosts where it is so.
-    pub hosts: &'static [&'static str],
-    /// How it ends.
-    pub state: State,
-    /// What its message says.
-    pub says: &'static str,
-    /// Why.
-    pub reason: &'static str,
-}
-
-/// All that are known, for every handler of Trireme alike.
-pub const DIFFERENCES: &[Difference] = &[Difference {
-    spec: "Security Context UserNamespaces",
-    hosts: &["forky-2.3"],
-    state: State::Skipped,
-    says: "no runtime handler found which supports user namespaces",
-    reason: "pods with `hostUsers: false` are refused: no process of Trireme maps users",
-}];
-
-/// Specs that runc need not pass, so that they say nothing of a handler.
-#[derive(Debug)]
-pub struct Unpassed {
-    /// The beginning of their names.
-    pub specs: &'static str,
     /// The kinds of hosts where it is so.
     pub hosts: &'static [&'static str],
     /// How they end there.
@@ -41,49 +17,58 @@ pub struct Unpassed {
     pub reason: &'static str,
 }
 
+/// What runc passes and a handler of Trireme does not, for every handler alike.
+pub const DIFFERENCES: &[Difference] = &[Difference {
+    spec: "Security Context UserNamespaces",
+    hosts: &["forky-2.3"],
+    state: State::Skipped,
+    says: "no runtime handler found which supports user namespaces",
+    reason: "pods with `hostUsers: false` are refused: no process of Trireme maps users",
+}];
+
 const BOTH: &[&str] = &["forky-2.3", "trixie"];
 const OLD: &[&str] = &["trixie"];
 const NOT_YET: &str = "containerd 1.7 does not have it";
 
-/// All that are known.
-pub const UNPASSED: &[Unpassed] = &[
-    Unpassed {
-        specs: "AppArmor runtime",
+/// What runc need not pass, so that it says nothing of a handler.
+pub const UNPASSED: &[Difference] = &[
+    Difference {
+        spec: "AppArmor runtime",
         hosts: BOTH,
         state: State::Skipped,
         says: "AppArmor is disabled on this host",
         reason: "the hosts have the machine's kernel; the end-to-end tests have one with AppArmor",
     },
-    Unpassed {
-        specs: "Image Manager public image with digest should be pulled and removed",
+    Difference {
+        spec: "Image Manager public image with digest should be pulled and removed",
         hosts: BOTH,
         state: State::Failed,
         says: "failed to pull image",
         reason: "it names the digest of a public image, which no image built here can have",
     },
-    Unpassed {
-        specs: "Container Mount Readonly runtime should support readonly mounts should",
+    Difference {
+        spec: "Container Mount Readonly runtime should support readonly mounts should",
         hosts: OLD,
         state: State::Skipped,
         says: "does not implement recursive readonly mounts",
         reason: NOT_YET,
     },
-    Unpassed {
-        specs: "Image Identifier Consistency",
+    Difference {
+        spec: "Image Identifier Consistency",
         hosts: OLD,
         state: State::Skipped,
         says: "does not seem to implement CRI API image_id",
         reason: NOT_YET,
     },
-    Unpassed {
-        specs: "Security Context SupplementalGroupsPolicy",
+    Difference {
+        spec: "Security Context SupplementalGroupsPolicy",
         hosts: OLD,
         state: State::Skipped,
         says: "does not support SupplementalGroupsPolicy",
         reason: NOT_YET,
     },
-    Unpassed {
-        specs: "Security Context UserNamespaces",
+    Difference {
+        spec: "Security Context UserNamespaces",
         hosts: OLD,
         state: State::Skipped,
         says: "no runtime handler found which supports user namespaces",
@@ -91,22 +76,25 @@ pub const UNPASSED: &[Unpassed] = &[
     },
 ];
 
+impl Difference {
+    fn is_of(&self, host: &str, spec: &str) -> bool {
+        self.hosts.contains(&host) && spec.starts_with(self.spec)
+    }
+
+    fn is_so(&self, outcome: &Outcome) -> bool {
+        outcome.state == self.state && outcome.message.contains(self.says)
+    }
+}
+
 /// Whether runc may end a spec so on a host.
 pub fn may_end(host: &str, spec: &str, runcs: &Outcome) -> bool {
-    runcs.state == State::Passed
-        || UNPASSED.iter().any(|known| {
-            known.hosts.contains(&host)
-                && spec.starts_with(known.specs)
-                && runcs.state == known.state
-                && runcs.message.contains(known.says)
-        })
+    let is_known = |known: &Difference| known.is_of(host, spec) && known.is_so(runcs);
+    runcs.state == State::Passed || UNPASSED.iter().any(is_known)
 }
 
 /// The difference that is listed for a spec on a host.
 pub fn find(host: &str, spec: &str) -> Option<&'static Difference> {
-    DIFFERENCES
-        .iter()
-        .find(|known| known.hosts.contains(&host) && spec.starts_with(known.spec))
+    DIFFERENCES.iter().find(|known| known.is_of(host, spec))
 }
 
 /// What is wrong with how a spec ended with a handler of Trireme, given how it ended with runc.
@@ -123,7 +111,7 @@ pub fn judge(ours: &Outcome, runcs: &Outcome, known: Option<&Difference>) -> Opt
         None if !is_worse => None,
         None => Some("not as with runc, and not listed in differences.rs".to_owned()),
         Some(known) if !is_worse => Some(format!("no worse than runc: remove {known:?}")),
-        Some(known) if ours.state == known.state && ours.message.contains(known.says) => None,
+        Some(known) if known.is_so(ours) => None,
         Some(known) => Some(format!("not as in {known:?}")),
     }
 }
@@ -156,35 +144,21 @@ mod tests {
     fn what_runc_does_not_pass_is_listed() {
         for known in UNPASSED {
             assert!(
-                specs().any(|spec| spec.starts_with(known.specs)),
+                specs().any(|spec| spec.starts_with(known.spec)),
                 "{known:?}"
             );
             let outcome = |state, says: &str| Outcome {
                 state,
                 message: format!("it {says} here"),
             };
+            let so = outcome(known.state, known.says);
             let host = known.hosts[0];
-            assert!(may_end(
-                host,
-                known.specs,
-                &outcome(known.state, known.says)
-            ));
-            assert!(!may_end(
-                host,
-                known.specs,
-                &outcome(known.state, "is tired")
-            ));
-            assert!(!may_end(
-                "elsewhere",
-                known.specs,
-                &outcome(known.state, known.says)
-            ));
-            assert!(!may_end(
-                host,
-                "another spec",
-                &outcome(known.state, known.says)
-            ));
-            assert!(may_end(host, known.specs, &outcome(State::Passed, "")));
+            assert!(may_end(host, known.spec, &so));
+            let otherwise = outcome(known.state, "is tired");
+            assert!(!may_end(host, known.spec, &otherwise));
+            assert!(!may_end("elsewhere", known.spec, &so));
+            assert!(!may_end(host, "another spec", &so));
+            assert!(may_end(host, known.spec, &outcome(State::Passed, "")));
         }
     }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::super::cases;
 use super::{Cluster, sidecar};
-use crate::command::{LIMIT, Running};
+use crate::command::{LIMIT, Output, Running};
 use crate::test::Test;
 
 cases! {
@@ -72,12 +72,10 @@ fn a_pod_is_described(test: &Test<'_>) -> Result<()> {
 fn commands_are_executed_with_their_streams_and_codes(test: &Test<'_>) -> Result<()> {
     Cluster::with(test, |cluster| {
         cluster.running_pod("deck", cluster.guest("deck", &["/sleep.wasm", "1000"]))?;
-        let streams = cluster.start(&["exec", "deck", "--", "/streams.wasm"])?;
-        let streams = streams.finish(LIMIT)?.expect(0)?;
+        let streams = execute(cluster, &["/streams.wasm"])?.expect(0)?;
         ensure!(streams.stdout == "to stdout\n", "{streams:?}");
         ensure!(streams.stderr == "to stderr\n", "{streams:?}");
-        let seven = cluster.start(&["exec", "deck", "--", "/exit.wasm", "7"])?;
-        seven.finish(LIMIT)?.expect(7)?;
+        execute(cluster, &["/exit.wasm", "7"])?.expect(7)?;
         let mut cat = cluster.start(&["exec", "--stdin", "deck", "--", "/cat.wasm"])?;
         cat.write("ahoy\n")?;
         cat.close_stdin();
@@ -96,11 +94,9 @@ fn commands_are_executed_with_their_streams_and_codes(test: &Test<'_>) -> Result
 fn a_function_is_executed(test: &Test<'_>) -> Result<()> {
     Cluster::with(test, |cluster| {
         cluster.running_pod("deck", cluster.guest("deck", &["/sleep.wasm", "1000"]))?;
-        let other = cluster.start(&["exec", "deck", "--", "/tiny.wasm#other"])?;
-        let other = other.finish(LIMIT)?.expect(0)?;
+        let other = execute(cluster, &["/tiny.wasm#other"])?.expect(0)?;
         ensure!(other.stderr == "tiny\n", "{other:?}");
-        let absent = cluster.start(&["exec", "deck", "--", "/tiny.wasm#mutiny"])?;
-        let absent = absent.finish(LIMIT)?;
+        let absent = execute(cluster, &["/tiny.wasm#mutiny"])?;
         let reason = "no exported function \"mutiny\"";
         ensure!(
             absent.code != 0 && absent.stderr.contains(reason),
@@ -108,6 +104,12 @@ fn a_function_is_executed(test: &Test<'_>) -> Result<()> {
         );
         Ok(())
     })
+}
+
+/// Executes a program in the pod `deck` to its end.
+fn execute(cluster: &Cluster<'_>, program: &[&str]) -> Result<Output> {
+    let words = [&["exec", "deck", "--"], program].concat();
+    cluster.start(&words)?.finish(LIMIT)
 }
 
 /// Starts to execute a program in the pod `deck`, with a terminal on either side.
@@ -158,17 +160,23 @@ fn files_are_copied_to_and_from_a_container(test: &Test<'_>) -> Result<()> {
     })
 }
 
+/// Makes the pod `echo`, which says what it is told once, and for which these keys are true.
+fn echoing_pod(cluster: &Cluster<'_>, keys: &[&str]) -> Result<()> {
+    let mut echo = cluster.guest("echo", &["/cat.wasm"]);
+    for key in keys {
+        echo[*key] = json!(true);
+    }
+    let containers = json!([echo]);
+    cluster.pod(
+        "echo",
+        json!({ "containers": containers, "restartPolicy": "Never" }),
+    )?;
+    cluster.wait("pod/echo", "condition=Ready")
+}
+
 fn a_running_container_is_attached_to(test: &Test<'_>) -> Result<()> {
     Cluster::with(test, |cluster| {
-        let mut echo = cluster.guest("echo", &["/cat.wasm"]);
-        echo["stdin"] = json!(true);
-        echo["stdinOnce"] = json!(true);
-        let containers = json!([echo]);
-        cluster.pod(
-            "echo",
-            json!({ "containers": containers, "restartPolicy": "Never" }),
-        )?;
-        cluster.wait("pod/echo", "condition=Ready")?;
+        echoing_pod(cluster, &["stdin", "stdinOnce"])?;
         let mut attached = cluster.start(&["attach", "--stdin", "echo"])?;
         attached.write("ahoy\n")?;
         attached.wait_for("ahoy\n")?;
@@ -185,16 +193,7 @@ fn a_running_container_is_attached_to(test: &Test<'_>) -> Result<()> {
 fn a_terminal_is_attached_to(test: &Test<'_>) -> Result<()> {
     const END: &str = "\x04";
     Cluster::with(test, |cluster| {
-        let mut echo = cluster.guest("echo", &["/cat.wasm"]);
-        for key in ["stdin", "stdinOnce", "tty"] {
-            echo[key] = json!(true);
-        }
-        let containers = json!([echo]);
-        cluster.pod(
-            "echo",
-            json!({ "containers": containers, "restartPolicy": "Never" }),
-        )?;
-        cluster.wait("pod/echo", "condition=Ready")?;
+        echoing_pod(cluster, &["stdin", "stdinOnce", "tty"])?;
         let mut attached = with_terminal(cluster, &["attach", "--stdin", "--tty", "echo"])?;
         attached.wait_for("If you don't see a command prompt")?;
         attached.write("ahoy\n")?;

@@ -223,26 +223,7 @@ impl<'a> Fleet<'a> {
 
     /// All containers that there are.
     pub fn look(&self) -> Result<All> {
-        let listed = crictl(self.test, &["inspect", "--all", "--output", "json"])?;
-        // Without any it prints how to call it.
-        let containers = match serde_json::from_str(&listed) {
-            Ok(Value::Array(containers)) => containers,
-            Ok(container) => vec![container],
-            Err(_) => Vec::new(),
-        };
-        let seen = |container: &Value| {
-            let (status, info) = (&container["status"], &container["info"]);
-            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let seen = Seen {
-                pod: text(&info["sandboxID"]),
-                state: text(&status["state"]),
-                reason: text(&status["reason"]),
-                code: status["exitCode"].as_i64().unwrap_or(-1),
-                pid: info["pid"].as_u64().unwrap_or(0),
-            };
-            (text(&status["id"]), seen)
-        };
-        Ok(containers.iter().map(seen).collect())
+        look(self.test)
     }
 
     /// Looks until all is as it has to be.
@@ -353,4 +334,28 @@ pub fn made(plan: &Plan, output: &Output) -> Made {
         }
     }
     made
+}
+
+/// All containers that CRI tells of.
+pub fn look(test: &Test<'_>) -> Result<All> {
+    let listed = crictl(test, &["inspect", "--all", "--output", "json"])?;
+    // Without any it prints how to call it.
+    let containers = match serde_json::from_str(&listed) {
+        Ok(Value::Array(containers)) => containers,
+        Ok(container) => vec![container],
+        Err(_) => Vec::new(),
+    };
+    let seen = |container: &Value| {
+        let (status, info) = (&container["status"], &container["info"]);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let seen = Seen {
+            pod: text(&info["sandboxID"]),
+            state: text(&status["state"]),
+            reason: text(&status["reason"]),
+            code: status["exitCode"].as_i64().unwrap_or(-1),
+            pid: info["pid"].as_u64().unwrap_or(0),
+        };
+        (text(&status["id"]), seen)
+    };
+    Ok(containers.iter().map(seen).collect())
 }

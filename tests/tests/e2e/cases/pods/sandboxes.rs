@@ -5,7 +5,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::super::{cases, wait_until};
-use super::faults::{handler, servers};
+use super::faults::{handler, is_told_lost, of, servers};
+use super::fleet::look;
 use super::{CRICTL, Pod, both_sorts_share_a_pod, crictl, namespace_of, pid_of};
 use crate::command::LIMIT;
 use crate::mode::Mode;
@@ -149,16 +150,10 @@ fn a_killed_server_takes_pods_of_the_shim_along(test: &Test<'_>) -> Result<()> {
         test.exec(&["kill", "-KILL", &server])?.expect(0)?;
         is_in_state(pod, "SANDBOX_NOTREADY")?;
         // CRI gives the code of a task whose server it has lost, or what `delete` says.
-        let told = "{{.status.state}} {{.status.exitCode}} {{.status.reason}}";
-        [&guest, &sidecar].into_iter().try_for_each(|container| {
-            wait_until(|| {
-                let words = ["inspect", "--output", "go-template", "--template", told];
-                let seen = crictl(test, &[&words[..], &[container]].concat())?;
-                let ends = ["137 Error", "255 Error", "255 Unknown"];
-                let is_told = ends.map(|end| format!("CONTAINER_EXITED {end}"));
-                ensure!(is_told.contains(&seen), "{seen}");
-                Ok(())
-            })
+        wait_until(|| {
+            let all = look(test)?;
+            let mut containers = [&guest, &sidecar].into_iter();
+            containers.try_for_each(|id| is_told_lost(of(&all, id)?))
         })
     })?;
     each_pod(test, &[TOGETHER], |pod| {
