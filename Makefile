@@ -21,7 +21,8 @@ SERVER_STATIC := $(STATIC) -L native=$(ARCHIVES)
 # Engines that are plugins, a shared object each; the first of them are linked in too.
 BOTH := wasmtime wasmer
 PLUGINS := $(BOTH) wasmi wasmedge
-PROGRAMS := containerd-shim-trireme-v1 trireme-shim trireme-executor trireme
+# In the order in which they are installed: none is there before those that it starts.
+PROGRAMS := trireme-executor trireme-shim containerd-shim-trireme-v1 trireme
 
 .PHONY: help build build-crash install demo test lint bench soak hosts rust go apt clean
 
@@ -93,7 +94,7 @@ demo: build go
 
 ## make hosts    the test hosts, each with a real containerd
 hosts: build go
-	@for host in bookworm containerd-2.3 trixie forky forky-2.3 kube cgroup2; do tests/host $$host -- true || exit; done
+	@for host in bookworm containerd-2.3 trixie forky forky-2.3 kube cgroup2 cgroup1; do tests/host $$host -- true || exit; done
 
 ## make lint     formatting, clippy, licences, and the arrows between crates
 lint: rust apt

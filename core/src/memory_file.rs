@@ -59,6 +59,12 @@ impl Unsealed {
         Ok(Unsealed(File::from(fd)))
     }
 
+    /// The file, for others to write to.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.0
+    }
+
     /// The file from its beginning, for good.
     ///
     /// # Errors

@@ -80,7 +80,7 @@ pub fn print() -> io::Result<()> {
 }
 
 /// What is honoured for a guest or a Linux program; `docs/security.md` tells them
-/// apart. systemd's cgroup driver is there on cgroup v2 alone.
+/// apart.
 fn features() -> serde_json::Value {
     json!({
         "ociVersionMin": "1.0.0",

@@ -26,9 +26,10 @@ const STATE: [&str; 5] = [
     "var/lib/containerd/io.containerd.runtime.v2.task",
 ];
 /// What stays there on purpose, for the next server: when dead ones were looked for, and what is known
-/// of programs.
-const KEPT: [&str; 4] = [
+/// of programs and made of profiles.
+const KEPT: [&str; 5] = [
     "run/trireme/.looked",
+    "run/trireme/filters",
     "run/trireme/identities",
     "run/trireme/verified",
     "var/lib/trireme/cache",
@@ -214,10 +215,14 @@ impl Snapshot {
     }
 }
 
-/// Whether a cgroup is one of a unit that is no container's. systemd keeps slices.
+/// Whether a cgroup is one of a unit that is no container's, or of a namespace of containerd. systemd
+/// keeps slices, and on cgroup v1 it takes what is empty away now and then.
 fn is_of_a_unit(cgroup: &str) -> bool {
     const UNITS: [&str; 4] = [".service", ".mount", ".socket", "init.scope"];
+    const NAMESPACES: [&str; 2] = ["/default", "/second"];
+    let is_its = |name: &&str| cgroup.ends_with(*name);
     cgroup.ends_with(".slice")
+        || NAMESPACES.iter().any(is_its)
         || cgroup
             .split('/')
             .any(|part| UNITS.iter().any(|unit| part.ends_with(unit)))

@@ -8,8 +8,8 @@ use crate::{Doing, SysError};
 /// The hierarchies of a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// One hierarchy a controller or group of controllers. A v2 hierarchy
-    /// without controllers beside them (hybrid) takes no part.
+    /// One hierarchy a controller or group of controllers, and last the one of v2, without any,
+    /// where systemd has that beside them (hybrid).
     V1(Vec<Hierarchy>),
     /// The unified hierarchy.
     V2 {
@@ -20,17 +20,20 @@ pub enum Layout {
     },
 }
 
-/// A v1 hierarchy.
+/// A hierarchy of a host with v1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hierarchy {
     /// Its mount point.
     pub mount: PathBuf,
-    /// Its controllers, or `name=…` for one without.
+    /// Its controllers, or `name=…` for one without; nothing for the one of v2.
     pub controllers: Vec<String>,
 }
 
 /// Where a host whose hierarchy is the unified one has it mounted (`file-hierarchy(7)`).
 const POINT: &str = "/sys/fs/cgroup";
+/// Where systemd has it beside those of version 1, to know whose a process is (`cg_hybrid_unified` in
+/// its `cgroup-util.c`).
+const BESIDE: &str = "/sys/fs/cgroup/unified";
 
 /// Mount options of a v1 hierarchy that are no controllers.
 const OPTIONS: &[&str] = &[
@@ -73,7 +76,7 @@ impl Layout {
 
     /// Reads the hierarchies out of `proc_pid_mountinfo(5)`, those that are in sight.
     fn parse(mounts: &str, is_in_sight: impl Fn(&Path) -> bool) -> Self {
-        let (mut v1, mut unified) = (Vec::<Hierarchy>::new(), None);
+        let (mut v1, mut unified, mut beside) = (Vec::<Hierarchy>::new(), None, None);
         for line in mounts.lines() {
             let Some((mount, filesystem)) = line.split_once(" - ") else {
                 continue;
@@ -103,7 +106,15 @@ impl Layout {
                         });
                     }
                 }
-                (Some("cgroup2"), _) if unified.is_none() => unified = Some(Path::new(point)),
+                (Some("cgroup2"), _) => {
+                    if point == BESIDE {
+                        beside = Some(Hierarchy {
+                            mount: PathBuf::from(point),
+                            controllers: Vec::new(),
+                        });
+                    }
+                    unified = unified.or(Some(Path::new(point)));
+                }
                 _ => {}
             }
         }
@@ -113,7 +124,10 @@ impl Layout {
                 mount: mount.into(),
                 controllers: Vec::new(),
             },
-            _ => Layout::V1(v1),
+            _ => {
+                v1.extend(beside);
+                Layout::V1(v1)
+            }
         }
     }
 
@@ -138,20 +152,35 @@ mod tests {
     }
 
     #[test]
-    fn hybrid_is_v1_without_the_unified_hierarchy() {
+    fn hybrid_is_v1_and_then_the_unified_hierarchy_of_systemd() {
         let layout = Layout::parse(
             "30 29 0:26 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct\n\
              31 29 0:27 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
              32 29 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n\
-             33 29 0:26 / /elsewhere rw - cgroup cgroup rw,cpu,cpuacct\n",
+             33 29 0:26 / /elsewhere rw - cgroup cgroup rw,cpu,cpuacct\n\
+             34 29 0:29 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
             |_| true,
         );
         let Layout::V1(hierarchies) = layout else {
             panic!("{layout:?}")
         };
-        assert_eq!(hierarchies.len(), 2);
-        assert_eq!(hierarchies[0].controllers, ["cpu", "cpuacct"]);
-        assert_eq!(hierarchies[1].controllers, ["name=systemd"]);
+        let controllers: Vec<_> = hierarchies.iter().map(|one| &one.controllers[..]).collect();
+        let expected: [&[&str]; 4] = [&["cpu", "cpuacct"], &["name=systemd"], &["memory"], &[]];
+        assert_eq!(controllers, expected);
+        assert_eq!(hierarchies[3].mount, Path::new(BESIDE));
+    }
+
+    #[test]
+    fn a_unified_hierarchy_of_somebody_else_takes_no_part_in_v1() {
+        let layout = Layout::parse(
+            "30 29 0:26 / /run/vpn/cgroupv2 rw - cgroup2 cgroup2 rw\n\
+             31 29 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+            |_| true,
+        );
+        let Layout::V1(hierarchies) = layout else {
+            panic!("{layout:?}")
+        };
+        assert_eq!(hierarchies.len(), 1);
     }
 
     #[test]

@@ -14,11 +14,14 @@ mod oom;
 mod stats;
 mod systemd;
 mod tree;
+mod undisturbed;
 mod v1;
 mod v2;
+mod writes;
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +34,7 @@ pub use stats::{Blkio, Cpu, Memory, Pids, Stats};
 pub use systemd::hold;
 
 use self::systemd::Scope;
+use self::writes::{Write, Writes, unsupported};
 use crate::{Doing, SysError};
 
 /// The cgroups of one container.
@@ -60,6 +64,8 @@ struct Folder {
     depth: usize,
 }
 
+/// The hierarchy of v1 by which systemd knows whose a process is.
+const NAMED: &str = "name=systemd";
 /// What is there where systemd runs the host (`sd_booted(3)`).
 const SYSTEMD: &str = "/run/systemd/system";
 
@@ -71,8 +77,7 @@ impl Cgroup {
     ///
     /// # Errors
     ///
-    /// For a path that leaves the mount points, and for systemd's form where
-    /// systemd has v1.
+    /// For a path that leaves the mount points.
     pub fn at(layout: &Layout, path: &str) -> Result<Self, CgroupError> {
         Self::at_where(layout, path, || Path::new(SYSTEMD).is_dir())
     }
@@ -87,13 +92,7 @@ impl Cgroup {
             reason,
         };
         let scope = match Scope::parse(path) {
-            Some(scope) if layout.is_v2() => Some(scope.map_err(refuse)?),
-            Some(_) if has_systemd() => {
-                return Err(refuse(
-                    "this is systemd's form, and systemd's cgroup driver is supported on cgroup v2 \
-                     alone; set SystemdCgroup = false",
-                ));
-            }
+            Some(scope) if layout.is_v2() || has_systemd() => Some(scope.map_err(refuse)?),
             _ => None,
         };
         let of_scope = scope.as_ref().and_then(Scope::path);
@@ -112,11 +111,21 @@ impl Cgroup {
             path: mount.join(parts.join("/")),
             depth: parts.len(),
         };
+        if let (Some(_), Layout::V1(hierarchies)) = (&scope, layout)
+            && !hierarchies.iter().any(|h| h.controllers == [NAMED])
+        {
+            return Err(refuse(
+                "this is systemd's form, and systemd's own hierarchy, name=systemd, is not mounted here; set \
+                 SystemdCgroup = false",
+            ));
+        }
         Ok(match layout {
             Layout::V1(hierarchies) => Cgroup {
                 version: Version::V1,
                 folders: hierarchies
                     .iter()
+                    // The one of v2 matters to systemd alone.
+                    .filter(|h| scope.is_some() || !h.controllers.is_empty())
                     .map(|h| folder(&h.mount, &h.controllers))
                     .collect(),
                 scope,
@@ -165,17 +174,36 @@ impl Cgroup {
         pid: i32,
         resources: Option<&LinuxResources>,
     ) -> Result<(), CgroupError> {
-        match &self.scope {
-            Some(scope) => scope.start(pid, resources),
-            None => Ok(()),
-        }
+        let Some(scope) = &self.scope else {
+            return Ok(());
+        };
+        let tracked: Vec<_> = self.tracked().collect();
+        scope.start(pid, resources, self.version, &tracked)
     }
 
-    /// Its folder in each hierarchy, with the name of that hierarchy's mount point.
-    pub fn hierarchies(&self) -> impl Iterator<Item = (&std::ffi::OsStr, &Path)> {
-        self.folders.iter().filter_map(|folder| {
-            let mount = folder.path.ancestors().nth(folder.depth)?;
-            Some((mount.file_name()?, folder.path.as_path()))
+    /// What `/proc/PID/cgroup` has for the controllers of those hierarchies by which systemd knows
+    /// whose a process is (`cgroups(7)`).
+    fn tracked(&self) -> impl Iterator<Item = &str> {
+        let folders = self.folders.iter();
+        folders.filter_map(|folder| match (self.version, &folder.controllers[..]) {
+            (Version::V2, _) | (_, []) => Some(""),
+            (_, [name]) if name == NAMED => Some(NAMED),
+            _ => None,
+        })
+    }
+
+    /// Its folder in each hierarchy of v1, by what a container is to find that under: the name of its
+    /// mount point, and of each controller where it has several.
+    pub fn hierarchies(&self) -> impl Iterator<Item = (&OsStr, &Path)> {
+        let of_v1 = |folder: &&Folder| !folder.controllers.is_empty();
+        self.folders.iter().filter(of_v1).flat_map(|folder| {
+            let mount = folder.path.ancestors().nth(folder.depth);
+            let mount = mount.and_then(Path::file_name);
+            let controllers = folder.controllers.iter().map(OsStr::new);
+            let others = controllers
+                .filter(move |name| folder.controllers.len() > 1 && Some(*name) != mount);
+            let names = mount.into_iter().chain(others);
+            names.map(|name| (name, folder.path.as_path()))
         })
     }
 
@@ -210,73 +238,20 @@ impl Cgroup {
         resources.map_or(Ok(()), |resources| self.set_limits(resources))
     }
 
-    /// Sets limits of a cgroup that exists.
+    /// Sets limits of a cgroup that exists. Rules on devices stay as they are, as with runc:
+    /// containerd tells them whatever it is that is to change.
     ///
     /// # Errors
     ///
     /// As [`Cgroup::create`].
     pub fn update(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
-        let rules = resources.devices().as_ref();
-        if self.version == Version::V2 && rules.is_some_and(|rules| !rules.is_empty()) {
-            self.limit_devices(Some(resources))?;
-        }
+        let mut resources = resources.clone();
+        resources.set_devices(None);
         if let Some(scope) = &self.scope {
-            scope.update(resources)?;
+            let whole = self.with_whole_quota(&resources);
+            self.undisturbed(|| scope.update(&whole, self.version))?;
         }
-        self.set_limits(resources)
-    }
-
-    fn set_limits(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
-        let writes = match self.version {
-            Version::V1 => v1::writes(resources)?,
-            Version::V2 => v2::writes(resources)?,
-        };
-        // On v1 a limit on memory may not pass the one on memory and swap
-        // together, so which of the two goes first depends on whether they grow
-        // or shrink: what is refused is tried again after the others.
-        let mut again = Vec::new();
-        let mut last = None;
-        for write in &writes {
-            match self.write(write, &mut last) {
-                Err(CgroupError::Sys(_)) if write.file == "memory.limit_in_bytes" => {
-                    again.push(write);
-                }
-                other => other?,
-            }
-        }
-        again
-            .into_iter()
-            .try_for_each(|write| self.write(write, &mut last))
-    }
-
-    /// Writes one limit. The file stays open for the next: there may be a dozen of devices.
-    fn write(
-        &self,
-        write: &Write,
-        last: &mut Option<(PathBuf, fs::File)>,
-    ) -> Result<(), CgroupError> {
-        let folder = self
-            .controller(write.controller)
-            .ok_or(CgroupError::NoController {
-                what: write.what,
-                controller: write.controller,
-            })?;
-        let path = folder.join(&write.file);
-        let what = || {
-            let Write { what, value, .. } = write;
-            format!(
-                "set linux.resources.{what}: write {value} to {}",
-                path.display()
-            )
-        };
-        let mut file = match last.take() {
-            Some((open, file)) if open == path => file,
-            _ => fs::File::create(&path).doing(what)?,
-        };
-        // In one piece: the kernel takes each write for a value of its own.
-        file.write_all(write.value.as_bytes()).doing(what)?;
-        *last = Some((path, file));
-        Ok(())
+        self.set_limits(&resources)
     }
 
     /// What of the specification's resources this host's version of cgroups, or
@@ -290,12 +265,20 @@ impl Cgroup {
 
     /// The files by which a process joins by writing `0`; none on v2.
     pub fn join_files(&self) -> Vec<PathBuf> {
+        self.join_files_without(&[])
+    }
+
+    /// The same of the hierarchies that have none of these controllers.
+    pub fn join_files_without(&self, controllers: &[&str]) -> Vec<PathBuf> {
+        let has_none = |folder: &&Folder| {
+            let mut names = folder.controllers.iter();
+            !names.any(|name| controllers.contains(&name.as_str()))
+        };
         match self.version {
-            Version::V1 => self
-                .folders
-                .iter()
-                .map(|folder| folder.path.join("tasks"))
-                .collect(),
+            Version::V1 => {
+                let folders = self.folders.iter().filter(has_none);
+                folders.map(v1::join_file).collect()
+            }
             Version::V2 => Vec::new(),
         }
     }
@@ -389,11 +372,12 @@ impl Cgroup {
     ///
     /// When a list cannot be read; a cgroup that is gone has none.
     pub fn pids(&self) -> Result<Vec<i32>, SysError> {
-        let Some(folder) = self.folders.first() else {
+        let first = || self.folders.first().map(|folder| folder.path.as_path());
+        let Some(folder) = self.populated().or_else(first) else {
             return Ok(Vec::new());
         };
         let mut pids = Vec::new();
-        for path in tree::all(&folder.path)? {
+        for path in tree::all(folder)? {
             let path = path.join("cgroup.procs");
             match fs::read_to_string(&path) {
                 Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
@@ -424,6 +408,16 @@ impl Cgroup {
             scope.stop();
         }
         result
+    }
+
+    /// A folder of v1 that `libcontainer` puts Linux programs into too, which it does not for every
+    /// hierarchy.
+    fn populated(&self) -> Option<&Path> {
+        const USUAL: [&str; 4] = ["pids", "memory", "cpu", "freezer"];
+        match self.version {
+            Version::V1 => USUAL.iter().find_map(|name| self.controller(name)),
+            Version::V2 => None,
+        }
     }
 
     /// The folder of a controller; an empty name is the first folder.
@@ -464,39 +458,6 @@ pub fn join(files: &[PathBuf]) -> Result<(), SysError> {
         fs::write(file, "0").doing(|| format!("join {}", file.display()))?;
     }
     Ok(())
-}
-
-/// A value that this host or this version of cgroups has no place for.
-fn unsupported(what: &'static str, reason: &str) -> CgroupError {
-    CgroupError::Invalid {
-        what,
-        reason: reason.to_owned(),
-    }
-}
-
-/// One value to write to a controller's file.
-#[derive(Debug, PartialEq, Eq)]
-struct Write {
-    controller: &'static str,
-    file: String,
-    value: String,
-    /// The part of the specification it comes from, for messages.
-    what: &'static str,
-}
-
-/// Values to write, in this order.
-#[derive(Default)]
-struct Writes(Vec<Write>);
-
-impl Writes {
-    fn set(&mut self, controller: &'static str, file: &str, value: String, what: &'static str) {
-        self.0.push(Write {
-            controller,
-            file: file.to_owned(),
-            value,
-            what,
-        });
-    }
 }
 
 #[cfg(test)]

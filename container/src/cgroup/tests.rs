@@ -45,13 +45,62 @@ fn a_path_stays_below_the_mount_points() {
 }
 
 #[test]
+fn on_v1_processes_are_looked_for_where_all_are() {
+    let run = tempfile::tempdir().unwrap();
+    let hierarchy = |name: &str| Hierarchy {
+        mount: run.path().join(name),
+        controllers: vec![name.to_owned()],
+    };
+    let layout = Layout::V1(["name=systemd", "misc", "memory"].map(hierarchy).into());
+    let cgroup = Cgroup::at_where(&layout, "/default/one", || true).unwrap();
+    for folder in &cgroup.folders {
+        fs::create_dir_all(&folder.path).unwrap();
+        fs::write(folder.path.join("cgroup.procs"), "").unwrap();
+    }
+    let memory = run.path().join("memory/default/one/cgroup.procs");
+    fs::write(memory, "7\n8\n").unwrap();
+    assert_eq!(cgroup.pids().unwrap(), [7, 8]);
+}
+
+#[test]
 fn on_v1_systemds_form_is_a_name_where_systemd_does_not_run() {
-    let at = |has_systemd| Cgroup::at_where(&v1(), "a.slice:ctr:one", || has_systemd);
-    let cgroup = at(false).unwrap();
+    let cgroup = Cgroup::at_where(&v1(), "a.slice:ctr:one", || false).unwrap();
     assert!(!cgroup.is_systemds());
     assert_eq!(cgroup.path(), Path::new("/a.slice:ctr:one"));
-    let error = at(true).unwrap_err().to_string();
-    assert!(error.contains("on cgroup v2 alone"), "{error}");
+}
+
+#[test]
+fn on_v1_a_scope_needs_what_systemd_knows_processes_by() {
+    let error = Cgroup::at_where(&v1(), "a.slice:ctr:one", || true).unwrap_err();
+    assert!(error.to_string().contains("name=systemd"), "{error}");
+}
+
+#[test]
+fn on_v1_a_scope_is_in_what_systemd_knows_processes_by_too() {
+    let hierarchy = |mount: &str, controllers: &[&str]| Hierarchy {
+        mount: mount.into(),
+        controllers: controllers.iter().map(|&name| name.to_owned()).collect(),
+    };
+    let layout = Layout::V1(vec![
+        hierarchy("/c/cpu,cpuacct", &["cpu", "cpuacct"]),
+        hierarchy("/c/systemd", &["name=systemd"]),
+        hierarchy("/c/unified", &[]),
+    ]);
+    let scope = Cgroup::at_where(&layout, "a.slice:ctr:one", || true).unwrap();
+    assert!(scope.is_systemds() && !scope.may_follow());
+    let tracked: Vec<_> = scope.tracked().collect();
+    assert_eq!(tracked, ["name=systemd", ""]);
+    let files = [
+        "/c/cpu,cpuacct/a.slice/ctr-one.scope/tasks",
+        "/c/systemd/a.slice/ctr-one.scope/tasks",
+        "/c/unified/a.slice/ctr-one.scope/cgroup.procs",
+    ];
+    assert_eq!(scope.join_files(), files.map(PathBuf::from));
+    assert_eq!(scope.join_files_without(&["cpu"]), scope.join_files()[1..]);
+    let inside: Vec<_> = scope.hierarchies().map(|(name, _)| name).collect();
+    assert_eq!(inside, ["cpu,cpuacct", "cpu", "cpuacct", "systemd"]);
+    let plain = Cgroup::at_where(&layout, "/a/one", || true).unwrap();
+    assert_eq!(plain.join_files().len(), 2);
 }
 
 #[test]
@@ -119,4 +168,25 @@ fn a_cgroup_that_is_gone_has_nobody_to_resume() {
     gone.set_frozen(false).unwrap();
     let error = gone.set_frozen(true).unwrap_err().to_string();
     assert!(error.contains("/c/freezer/default/gone"), "{error}");
+}
+
+#[test]
+fn a_kernel_without_swap_gives_none_when_it_is_to_give_none() {
+    let run = tempfile::tempdir().unwrap();
+    let layout = Layout::V2 {
+        mount: run.path().to_owned(),
+        controllers: vec!["memory".to_owned()],
+    };
+    let cgroup = Cgroup::at(&layout, "/one").unwrap();
+    fs::create_dir(run.path().join("one")).unwrap();
+    fs::write(run.path().join("one/memory.max"), "max\n").unwrap();
+    let update = |swap: i64| {
+        let memory = json!({"memory": {"limit": 4096, "swap": swap}});
+        cgroup.update(&serde_json::from_value(memory).unwrap())
+    };
+    for swap in [4096, -1] {
+        update(swap).unwrap();
+    }
+    let error = update(8192).unwrap_err().to_string();
+    assert!(error.contains("memory.swap.max: No such file"), "{error}");
 }

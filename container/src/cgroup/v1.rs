@@ -20,6 +20,14 @@ pub(super) fn create(cgroup: &Cgroup) -> Result<(), SysError> {
     Ok(())
 }
 
+/// The file by which a process joins a folder: one thread of it where a hierarchy has threads.
+pub(super) fn join_file(folder: &Folder) -> PathBuf {
+    let is_of_v2 = folder.controllers.is_empty();
+    folder
+        .path
+        .join(if is_of_v2 { "cgroup.procs" } else { "tasks" })
+}
+
 /// Another container may be making the same parent at the same time.
 fn make(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {

@@ -274,6 +274,11 @@ impl Container {
     /// Changes its resources. The kernel may take its time to make a limit
     /// hold.
     pub async fn update(&self, resources: LinuxResources) -> Result<(), ServiceError> {
+        // Where systemd makes the cgroup it may stand still meanwhile, and go on afterwards.
+        let _change = match self.cgroup.is_systemds() {
+            true => Some(self.change.lock().await),
+            false => None,
+        };
         self.init.state().allows(Request::Update)?;
         let cgroup = self.cgroup.clone();
         Ok(aside(move || cgroup.update(&resources)).await?)

@@ -20,8 +20,8 @@ use crate::wire::events::Event;
 
 /// How long the kernel may take from its news to what it has killed, on v1.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The pause between two looks.
-const PAUSE: Duration = Duration::from_millis(5);
+/// The pause between two looks: systemd removes a count soon.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// What has been told, and who watches.
 #[derive(Default)]
@@ -42,24 +42,13 @@ impl Container {
                     // What came before there was a watch.
                     container.tell_kills(container.cgroup.oom_kills(), &events);
                     while changed(&mut news).await.is_some() {
-                        container.count_kills(&news, &events).await;
+                        let tell = || container.tell_kills(container.cgroup.oom_kills(), &events);
+                        counted(&news, tell).await;
                     }
                 }
             };
             tokio::spawn(watch).abort_handle()
         });
-    }
-
-    async fn count_kills(&self, news: &AsyncFd<MemoryNews>, events: &Events) {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while !self.tell_kills(self.cgroup.oom_kills(), events) {
-            // On v2 the count is the news, which may be of other events.
-            let is_v2 = news.get_ref().is_by_priority();
-            if is_v2 || tokio::time::Instant::now() > deadline {
-                break;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
     }
 
     /// Tells it where there are more than have been told of.
@@ -101,4 +90,17 @@ pub(super) async fn changed(news: &mut AsyncFd<MemoryNews>) -> Option<()> {
     let interest = interest(news.get_ref());
     news.ready(interest).await.ok()?.clear_ready();
     news.get_mut().take().ok()
+}
+
+/// Looks at a count after news, until it has grown. On v2 the count is the news, which may be of
+/// other events; on v1 it follows them.
+pub(super) async fn counted(news: &AsyncFd<MemoryNews>, has_grown: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !has_grown() {
+        let is_v2 = news.get_ref().is_by_priority();
+        if is_v2 || tokio::time::Instant::now() > deadline {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }

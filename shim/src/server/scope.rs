@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::unix::AsyncFd;
 use trireme_container::cgroup::Cgroup;
@@ -88,24 +89,29 @@ impl Holder {
 /// for want of memory: systemd removes a scope that is empty, and the count with
 /// it, so it is read whenever it changes.
 pub(super) async fn until<T>(cgroup: &Cgroup, end: impl Future<Output = T>) -> (T, u64) {
-    let mut end = pin!(end);
-    let mut kills = 0;
     let news = cgroup.is_systemds().then(|| cgroup.memory_news().ok());
     let Some(mut news) = news.flatten().and_then(oom::watched) else {
         let ended = end.await;
         return (ended, cgroup.oom_kills());
     };
-    loop {
-        tokio::select! {
-            biased;
-            more = oom::changed(&mut news) => match more {
-                Some(()) => kills = kills.max(cgroup.oom_kills()),
-                None => {
-                    let ended = end.await;
-                    return (ended, kills);
-                }
-            },
-            ended = &mut end => return (ended, kills.max(cgroup.oom_kills())),
+    let kills = AtomicU64::new(0);
+    let has_grown = || {
+        let now = cgroup.oom_kills();
+        kills.fetch_max(now, Ordering::Relaxed) < now
+    };
+    let count = async {
+        while oom::changed(&mut news).await.is_some() {
+            oom::counted(&news, has_grown).await;
         }
-    }
+    };
+    let mut end = pin!(end);
+    let ended = tokio::select! {
+        biased;
+        () = count => end.await,
+        ended = &mut end => {
+            has_grown();
+            ended
+        }
+    };
+    (ended, kills.into_inner())
 }

@@ -47,7 +47,7 @@ impl Engine {
         match self {
             Self::Wasmtime => true,
             // What is tried there does not depend on the engine.
-            Self::Wasmer | Self::Wasmi => kind != "cgroup2",
+            Self::Wasmer | Self::Wasmi => !kind.starts_with("cgroup"),
             // libwasmedge 0.17 of Debian needs its libc.
             Self::WasmEdge => kind.starts_with("forky"),
         }

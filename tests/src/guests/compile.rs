@@ -95,7 +95,7 @@ pub(super) fn run(command: &mut Command) -> Result<()> {
 
 fn library(source: &Path, output: &Path) -> Result<()> {
     run(Command::new("gcc")
-        .args(["-shared", "-fPIC"])
+        .args(["-shared", "-fPIC", "-nostdlib"])
         .args(C_FLAGS)
         .args([source, Path::new("-o"), output]))
 }

@@ -106,7 +106,7 @@ fn surroundings(layer: &mut Layer) {
     layer.file("where.txt", b"in the root folder\n");
     layer.folder("etc").file(
         "etc/passwd",
-        b"root:x:0:0::/:/bin/sh\nsailor:x:1000:1000::/:/bin/sh\n",
+        b"root:x:0:0::/:/bin/sh\nsailor:x:1000:1000::/work:/bin/sh\n",
     );
     layer.file("etc/group", b"root:x:0:\nsailor:x:1000:\n");
     layer

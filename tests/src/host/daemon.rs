@@ -13,7 +13,8 @@ use rustix::process::Signal;
 use super::{Instance, emulated::unit};
 use crate::process::Known;
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long a daemon may take until it serves.
+pub const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// A program that serves in a host.

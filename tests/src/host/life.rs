@@ -14,7 +14,7 @@ use super::mounts::BIN_FOLDER;
 use super::namespace::PID_FILE;
 use super::packages::GoTools;
 use super::{
-    Instance, KINDS, Kind, Root, all_states, cgroup, containerd, emulated, images, install,
+    Instance, KINDS, Kind, Root, all_states, cgroup, containerd, docker, emulated, images, install,
     namespace, packages, roots,
 };
 use crate::process::Known;
@@ -76,7 +76,7 @@ fn install_build(instance: &Instance, build: Build) -> Result<()> {
 
 fn install_packages(kind: &Kind) -> Result<()> {
     packages::ensure_debian(kind.packages)?;
-    if let Root::Debian(release) | Root::Emulated(release) = kind.root {
+    if let Root::Debian(release) | Root::Emulated(release, _) = kind.root {
         roots::ensure(release)?;
     }
     kind.go_tools().into_iter().try_for_each(GoTools::ensure)
@@ -136,7 +136,7 @@ fn clear(instance: &Instance) -> Result<()> {
 pub fn restart_containerd(instance: &Instance, signal: Signal) -> Result<()> {
     let _lock = lock(instance)?;
     containerd::DAEMON.stop(instance, signal)?;
-    containerd::DAEMON.start(instance)
+    start_again(instance)
 }
 
 /// Ends containerd of a host until [`start_containerd`].
@@ -148,7 +148,12 @@ pub fn stop_containerd(instance: &Instance, signal: Signal) -> Result<()> {
 /// Starts containerd of a host again.
 pub fn start_containerd(instance: &Instance) -> Result<()> {
     let _lock = lock(instance)?;
-    containerd::DAEMON.start(instance)
+    start_again(instance)
+}
+
+fn start_again(instance: &Instance) -> Result<()> {
+    containerd::DAEMON.start(instance)?;
+    docker::wait_for_containerd(instance)
 }
 
 /// The pid 1 of a host that is up.

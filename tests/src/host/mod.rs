@@ -95,7 +95,16 @@ pub enum Root {
     /// From the packages of a release of Debian.
     Debian(&'static Release),
     /// The same, as the disk of an emulated machine.
-    Emulated(&'static Release),
+    Emulated(&'static Release, Cgroups),
+}
+
+/// What systemd makes of the control groups of a machine of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cgroups {
+    /// Version 1, and the unified hierarchy beside it to know processes by.
+    Hybrid,
+    /// Version 2 alone.
+    Unified,
 }
 
 /// Where containerd of a host comes from.
@@ -213,7 +222,7 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         name: "cgroup2",
-        root: Root::Emulated(&roots::TRIXIE_MACHINE),
+        root: Root::Emulated(&roots::TRIXIE_MACHINE, Cgroups::Unified),
         containerd: Source::Debian,
         docker: true,
         packages: EMULATOR_PACKAGES,
@@ -223,13 +232,26 @@ pub const KINDS: &[Kind] = &[
         cri: true,
         kubernetes: false,
     },
+    Kind {
+        name: "cgroup1",
+        root: Root::Emulated(&roots::BOOKWORM_MACHINE, Cgroups::Hybrid),
+        containerd: Source::Debian,
+        docker: false,
+        packages: EMULATOR_PACKAGES,
+        import: &[],
+        images: &["guests", "native"],
+        config: CONFIG_OF_1_6,
+        cri: true,
+        kubernetes: false,
+    },
 ];
 
 /// The kinds of hosts that tests run on: every version of containerd once.
 pub fn one_for_each_containerd() -> impl Iterator<Item = &'static Kind> {
-    KINDS
-        .iter()
-        .filter(|kind| !["forky-2.3", "kube", "cgroup2"].contains(&kind.name))
+    KINDS.iter().filter(|kind| {
+        let is_emulated = matches!(kind.root, Root::Emulated(..));
+        !is_emulated && !["forky-2.3", "kube"].contains(&kind.name)
+    })
 }
 
 /// One host: a kind, and a suffix that tells private instances of a kind apart (`KIND@SUFFIX`).
@@ -282,7 +304,13 @@ impl Instance {
 
     /// Whether it is a machine of its own.
     pub fn is_emulated(&self) -> bool {
-        matches!(self.kind.root, Root::Emulated(_))
+        matches!(self.kind.root, Root::Emulated(..))
+    }
+
+    /// Whether it has cgroup v2 alone. Hosts that are no machines have what this machine has, whose
+    /// controllers are of v1.
+    pub fn is_on_cgroup2(&self) -> bool {
+        matches!(self.kind.root, Root::Emulated(_, Cgroups::Unified))
     }
 
     /// Writes a file in it, with the folders that it is in.

@@ -47,7 +47,7 @@ pub fn lay_out(instance: &Instance) -> Result<Held> {
     let held = match instance.kind.root {
         Root::Machine => over_the_machine(&state)?,
         Root::Debian(release) => over_a_release(&state, release)?,
-        Root::Emulated(_) => bail!("{instance} is a machine of its own"),
+        Root::Emulated(..) => bail!("{instance} is a machine of its own"),
     };
     mount_new("tmpfs", Path::new("/run"), "mode=0755")?;
     fs::create_dir_all("/run/lock")?;

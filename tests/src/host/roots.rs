@@ -92,6 +92,27 @@ pub const TRIXIE_MACHINE: Release = Release {
     ],
 };
 
+/// Debian 12 with systemd, the last that has it make use of cgroup v1, on a kernel of its own.
+pub const BOOKWORM_MACHINE: Release = Release {
+    name: "bookworm",
+    form: Form::Image,
+    packages: &[
+        "busybox-static",
+        "ca-certificates",
+        "containerd",
+        "dbus",
+        "iproute2",
+        "iptables",
+        "kmod",
+        "linux-image-cloud-amd64",
+        "procps",
+        "runc",
+        "systemd",
+        "systemd-sysv",
+        "udev",
+    ],
+};
+
 /// Debian's next release: containerd 2.1, Docker 28, WasmEdge.
 pub const FORKY: Release = Release {
     name: "forky",

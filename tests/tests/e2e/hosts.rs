@@ -3,9 +3,10 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use trireme_tests::engines::Engine;
@@ -200,11 +201,57 @@ impl Host {
     }
 }
 
+/// A host that one case has for itself, and one of the few turns that there are at a time.
+pub struct Taken<'a> {
+    host: MutexGuard<'a, Host>,
+    _turn: Turn<'a>,
+}
+
+impl Deref for Taken<'_> {
+    type Target = Host;
+
+    fn deref(&self) -> &Host {
+        &self.host
+    }
+}
+
+/// How many cases may run at a time, on whatever hosts.
+struct Turns {
+    left: Mutex<usize>,
+    given_back: Condvar,
+}
+
+/// One of them, until it is dropped.
+struct Turn<'a>(&'a Turns);
+
+impl Turns {
+    fn take(&self) -> Turn<'_> {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self
+            .given_back
+            .wait_while(left, |left| *left == 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        *left -= 1;
+        Turn(self)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.left.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.given_back.notify_one();
+    }
+}
+
 /// All hosts of the run.
-pub struct Hosts(Vec<Mutex<Host>>);
+pub struct Hosts {
+    all: Vec<Mutex<Host>>,
+    turns: Turns,
+}
 
 impl Hosts {
-    pub fn new() -> Self {
+    /// All hosts, on which `at_a_time` cases run at once.
+    pub fn new(at_a_time: usize) -> Self {
         MARK.clear_orphans();
         let host = |kind: &str| {
             let instance =
@@ -214,11 +261,17 @@ impl Hosts {
                 is_up: false,
             })
         };
-        Self(KINDS.iter().map(|kind| host(kind.name)).collect())
+        Self {
+            all: KINDS.iter().map(|kind| host(kind.name)).collect(),
+            turns: Turns {
+                left: Mutex::new(at_a_time),
+                given_back: Condvar::new(),
+            },
+        }
     }
 
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     pub fn kind(&self, index: usize) -> &'static str {
@@ -234,7 +287,7 @@ impl Hosts {
             Needs::Kube => false,
             Needs::Nothing => true,
             Needs::Docker => self.kind_of(index).docker,
-            Needs::Cgroup2 => self.is_emulated(index),
+            Needs::Machine => self.is_emulated(index),
             Needs::Cri => self.kind_of(index).cri,
             Needs::Sandboxes => self.kind_of(index).config.contains("sandboxer"),
             Needs::OldLibc => !Engine::WasmEdge.is_on(self.kind(index)),
@@ -246,23 +299,27 @@ impl Hosts {
         &KINDS[index]
     }
 
-    /// The host for one case alone, brought up if it is not.
-    pub fn take(&self, index: usize) -> Result<MutexGuard<'_, Host>> {
-        let mut host = self.0[index].lock().unwrap_or_else(PoisonError::into_inner);
+    /// The host for one case alone, brought up if it is not. Who waits for a host takes no turn
+    /// from those who have one.
+    pub fn take(&self, index: usize) -> Result<Taken<'_>> {
+        let mut host = self.all[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let turn = self.turns.take();
         if !host.is_up || host.has_died() {
             host.bring_up()?;
         }
-        Ok(host)
+        Ok(Taken { host, _turn: turn })
     }
 
     /// Whether a host is a machine of its own.
     pub fn is_emulated(&self, index: usize) -> bool {
-        matches!(self.kind_of(index).root, Root::Emulated(_))
+        matches!(self.kind_of(index).root, Root::Emulated(..))
     }
 
     /// Ends all hosts that are up.
     pub fn take_down(&self) {
-        for host in &self.0 {
+        for host in &self.all {
             let mut host = host.lock().unwrap_or_else(PoisonError::into_inner);
             if host.is_up {
                 MARK.down(&host.instance);

@@ -1,8 +1,8 @@
 //! Trireme under real containerds: every case on every host, with a server per pod or with one
 //! per node, in turns, and where a Linux program must behave the same, also with runc and the same guest
 //! built for Linux. The last says that it is the case that is right. What depends on the engine is
-//! tried on every engine, on some of the hosts. What depends on cgroups is then tried on a machine
-//! with cgroup v2 and systemd.
+//! tried on every engine, on some of the hosts. What depends on cgroups is then tried on machines
+//! with systemd, one with cgroup v2 and one with v1.
 //!
 //! `cargo test --release -p trireme-tests --test e2e -- bookworm::per_node` runs a part.
 
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cases::{Case, Needs, soak, walk};
 use hosts::Hosts;
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Conclusion, Trial};
 use mode::{Mode, Server};
 use trireme_tests::engines::Engine;
 use trireme_tests::engines::differences::{DIFFERENCES, WALK};
@@ -25,46 +25,58 @@ use trireme_tests::engines::differences::{DIFFERENCES, WALK};
 const LEFT: &str = "walk: left ";
 
 fn main() {
+    differences_are_of_checks();
     hosts::MARK.take_down_on_signals();
     let mut arguments = Arguments::from_args();
-    let hosts = Arc::new(Hosts::new());
-    arguments.test_threads.get_or_insert_with(threads);
+    let hosts = Arc::new(Hosts::new(at_a_time()));
+    // Enough that there are trials of every host among those that wait.
+    arguments
+        .test_threads
+        .get_or_insert(THREADS_OF_A_HOST * hosts.count());
     let failures = Failures::default();
-    let [usual, emulated] = [false, true].map(|emulated| trials(&hosts, &failures, emulated));
-    let conclusion = libtest_mimic::run(&arguments, usual);
-    // After the others: an emulated machine takes all processors there are.
-    hosts.take_down();
-    let last = libtest_mimic::run(&arguments, emulated);
-    hosts.take_down();
+    let (machines, usual): (Vec<_>, Vec<_>) =
+        (0..hosts.count()).partition(|index| hosts.is_emulated(*index));
+    // An emulated machine takes all processors there are.
+    let alone = machines.chunks(1);
+    let runs = std::iter::once(&usual[..]).chain(alone).map(|indices| {
+        let conclusion = libtest_mimic::run(&arguments, trials(&hosts, &failures, indices));
+        hosts.take_down();
+        conclusion
+    });
+    let conclusions: Vec<_> = runs.collect();
     // What failed among the first stands far above by now.
     for failure in lock(&failures).iter() {
         eprintln!("e2e: failed: {failure}\n");
     }
-    conclusion.exit_if_failed();
-    last.exit();
+    conclusions.iter().for_each(Conclusion::exit_if_failed);
 }
 
-/// A case uses a host alone. One more at a time than this machine has processors: there is always
-/// one that waits for a clock.
-fn threads() -> usize {
+/// How many trials a host has in hand, of which it runs one, with luck: threads take trials in their
+/// order. `--test-threads` gives another number of them all, of which [`at_a_time`] run.
+const THREADS_OF_A_HOST: usize = 4;
+
+/// How many cases run at a time, each with a host to itself: more than this machine has
+/// processors, since there is always one that waits for a clock.
+fn at_a_time() -> usize {
     std::thread::available_parallelism().map_or(2, |count| count.get() + 1)
 }
 
-/// The trials of all hosts, those of each spread over the whole run: hosts with few, which take long,
+/// The trials of some hosts, those of each spread over the whole run: hosts with few, which take long,
 /// would else have threads wait for them at first, and those with many be alone in the end.
-fn trials(hosts: &Arc<Hosts>, failures: &Failures, emulated: bool) -> Vec<Trial> {
-    differences_are_of_checks();
+fn trials(hosts: &Arc<Hosts>, failures: &Failures, indices: &[usize]) -> Vec<Trial> {
     let of_host = |index| {
         let kind = hosts.kind(index);
         let modes = Mode::on(kind, index).into_iter();
         modes
             .enumerate()
             .flat_map(|(turn, mode)| cases_in(mode, turn == 0).map(move |case| (mode, case)))
-            .filter(move |(mode, case)| !emulated || is_on_cgroup2(*mode, case))
+            .filter(move |(mode, case)| {
+                !hosts.is_emulated(index) || is_on_machine(kind, *mode, case)
+            })
             .filter(move |(_, case)| hosts.has(index, case.needs))
     };
     let mut spread = Vec::new();
-    for index in (0..hosts.count()).filter(|index| hosts.is_emulated(*index) == emulated) {
+    for &index in indices {
         let all: Vec<_> = of_host(index).collect();
         let count = all.len() as f64;
         let placed = all.into_iter().enumerate();
@@ -81,7 +93,7 @@ fn trials(hosts: &Arc<Hosts>, failures: &Failures, emulated: bool) -> Vec<Trial>
 fn differences_are_of_checks() {
     let cases: Vec<_> = cases::all().filter(|case| case.each_engine).collect();
     let steps: Vec<_> = walk::steps().map(|step| format!("{WALK}{step}")).collect();
-    let lists = [FOR_LINUX_TOO, FOR_ENGINES_TOO, ON_CGROUP2];
+    let lists = [FOR_LINUX_TOO, FOR_ENGINES_TOO, ON_CGROUP1, ON_CGROUP2];
     for name in lists.into_iter().flatten() {
         let is_known = cases::all().any(|case| case.name == *name);
         assert!(is_known, "there is no case `{name}`");
@@ -124,24 +136,38 @@ const FOR_ENGINES_TOO: &[&str] = &[
     "two_namespaces_may_use_one_id",
 ];
 
-/// Whether a case is tried on the emulated machine. What guests of one server have shown, those of
+/// Whether a case is tried on an emulated machine. What guests of one server have shown, those of
 /// the other show in brief, and so does runc, which is tried on the other hosts too; and of Docker
-/// Linux programs show what only this machine has. In `make soak` all show all.
-fn is_on_cgroup2(mode: Mode, case: &Case) -> bool {
+/// Linux programs show what only this machine has. With cgroup v1, as the other hosts have it, it is
+/// systemd that is new. In `make soak` all show all.
+fn is_on_machine(kind: &str, mode: Mode, case: &Case) -> bool {
     const BRIEFLY: &[&str] = &[
         "a_memory_limit_ends_the_guest",
         "docker_limits_reach_the_cgroup",
         "limits_of_containers_in_pods_hold_and_their_use_is_counted",
         "output_is_the_guests_own",
     ];
+    if kind == "cgroup1" {
+        let is_new = mode != Mode::Runc && case.needs == Needs::Machine;
+        return ON_CGROUP1.contains(&case.name) && (is_new || soak());
+    }
     let is_brief = mode == Mode::Runc || mode.is_wasm() && mode.server() == Server::PerNode;
     let is_dockers = matches!(mode, Mode::Linux(_)) && case.needs == Needs::Docker;
     match soak() {
         false if is_brief => BRIEFLY.contains(&case.name),
         false if is_dockers => false,
-        _ => case.needs == Needs::Cgroup2 || ON_CGROUP2.contains(&case.name),
+        _ => case.needs == Needs::Machine || ON_CGROUP2.contains(&case.name),
     }
 }
+
+/// What depends on who makes a container's cgroups, and what shows that others are as they were.
+const ON_CGROUP1: &[&str] = &[
+    "a_linux_program_is_heard_and_its_code_told",
+    "a_linux_program_opens_devices_that_are_allowed_alone",
+    "a_memory_limit_ends_the_guest",
+    "a_name_of_systemds_is_a_scope",
+    "limits_of_containers_in_pods_hold_and_their_use_is_counted",
+];
 
 /// What depends on cgroups, and enough beside it to tell a broken host from broken cgroups.
 const ON_CGROUP2: &[&str] = &[

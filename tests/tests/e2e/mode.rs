@@ -50,6 +50,11 @@ impl Mode {
     /// well, on two of the hosts. `make soak` has all. In a cluster it is wasmtime with both, since
     /// what is tried there are pods.
     pub fn on(kind: &str, position: usize) -> Vec<Self> {
+        // Machines of their own, where it is the version of cgroups that matters.
+        if kind == "cgroup1" {
+            let guests = Self::Wasm(Engine::Wasmtime, Server::PerNode);
+            return vec![guests, Self::Linux(Server::PerPod), Self::Runc];
+        }
         if kind == "cgroup2" {
             let servers = Server::BOTH.map(|server| Self::Wasm(Engine::Wasmtime, server));
             return [&servers[..], &[Self::Linux(Server::PerPod), Self::Runc]].concat();

@@ -62,7 +62,7 @@ fn run_on(host: &Host, mode: Mode, case: &Case) -> Result<()> {
         .unwrap_or_else(|_| bail!("the case panicked"));
     test.remove_all();
     let removed = match case.needs {
-        Needs::Docker | Needs::Cgroup2 => {
+        Needs::Docker | Needs::Machine if test.has_docker() => {
             test.remove_all_of_docker();
             Ok(())
         }
@@ -113,7 +113,7 @@ impl Test<'_> {
 
     /// Whether the host has cgroup v2 alone.
     pub fn is_on_cgroup2(&self) -> bool {
-        self.host.instance.is_emulated()
+        self.host.instance.is_on_cgroup2()
     }
 
     /// Whether the host has Docker.
@@ -203,6 +203,12 @@ impl Test<'_> {
     /// The same with another runtime or image.
     pub fn run_of(&self, runtime: &str, image: &str, guest: &[&str]) -> Result<Output> {
         self.exec(&self.run_words_of(runtime, image, &["--rm"], guest))
+    }
+
+    /// `ctr run --rm` of a Linux program by the case's runtime.
+    pub fn run_linux(&self, image: &str, flags: &[&str], program: &[&str]) -> Result<Output> {
+        let flags = [&["--rm"], flags].concat();
+        self.exec(&self.run_words_of(self.mode.runtime(), image, &flags, program))
     }
 
     /// `ctr run --rm` of a guest that goes on.

@@ -14,7 +14,8 @@ use std::path::Path;
 
 use trireme_core::spec::oci::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 
-use self::program::{Access, Kind, Rule, program};
+use self::program::program;
+pub(super) use self::program::{Access, Kind, Rule};
 use super::{Cgroup, CgroupError, Version, unsupported, v1};
 use crate::Doing;
 
@@ -85,7 +86,8 @@ fn limit(folder: &Path, rules: &[LinuxDeviceCgroup]) -> Result<(), CgroupError> 
     Ok(())
 }
 
-fn rule(rule: &LinuxDeviceCgroup) -> Result<Rule, CgroupError> {
+/// Reads a rule of the specification.
+pub(super) fn rule(rule: &LinuxDeviceCgroup) -> Result<Rule, CgroupError> {
     let kind = match rule.typ() {
         Some(LinuxDeviceType::B) => Kind::Block,
         Some(LinuxDeviceType::C | LinuxDeviceType::U) => Kind::Char,

@@ -23,6 +23,17 @@ impl Access {
         Self(self.0 | other.0)
     }
 
+    /// The first without the other.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether it is none.
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
     /// The specification's letters; none for any other.
     pub fn parse(letters: &str) -> Option<Self> {
         letters.chars().try_fold(Self(0), |access, letter| {
@@ -34,6 +45,17 @@ impl Access {
             };
             Some(access.and(one))
         })
+    }
+}
+
+/// The specification's letters.
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letters = [(Self::READ, 'r'), (Self::WRITE, 'w'), (Self::MAKE, 'm')];
+        letters
+            .into_iter()
+            .filter(|(one, _)| self.0 & one.0 != 0)
+            .try_for_each(|(_, letter)| write!(f, "{letter}"))
     }
 }
 
@@ -73,16 +95,8 @@ impl fmt::Display for Rule {
             Kind::Char => 'c',
         };
         let number = |number: Option<i32>| number.map_or("*".to_owned(), |it| it.to_string());
-        write!(f, "{kind} {}:{} ", number(self.major), number(self.minor))?;
-        let letters = [
-            (Access::READ, 'r'),
-            (Access::WRITE, 'w'),
-            (Access::MAKE, 'm'),
-        ];
-        letters
-            .into_iter()
-            .filter(|(one, _)| self.access.0 & one.0 != 0)
-            .try_for_each(|(_, letter)| write!(f, "{letter}"))
+        let (major, minor) = (number(self.major), number(self.minor));
+        write!(f, "{kind} {major}:{minor} {}", self.access)
     }
 }
 

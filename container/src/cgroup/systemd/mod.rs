@@ -6,6 +6,7 @@
 //! removes one that has none any more.
 
 mod bus;
+mod devices;
 mod holder;
 mod properties;
 mod wire;
@@ -17,9 +18,10 @@ use serde::{Deserialize, Serialize};
 use trireme_core::spec::oci::LinuxResources;
 
 use self::bus::{Bus, BusError};
+use self::devices::of_devices;
 use self::properties::{Property, of_limits};
 use self::wire::Value;
-use super::CgroupError;
+use super::{CgroupError, Version};
 
 pub use holder::hold;
 
@@ -91,9 +93,15 @@ impl Scope {
         Some(format!("{path}/{}", self.unit))
     }
 
-    /// Has systemd make it around a process, with limits, and waits until the
-    /// process is in it.
-    pub fn start(&self, pid: i32, resources: Option<&LinuxResources>) -> Result<(), CgroupError> {
+    /// Has systemd make it around a process, with limits, and waits until the process is in it, in
+    /// the hierarchies that it is `tracked` in.
+    pub fn start(
+        &self,
+        pid: i32,
+        resources: Option<&LinuxResources>,
+        version: Version,
+        tracked: &[&str],
+    ) -> Result<(), CgroupError> {
         let mut properties = vec![
             (
                 "Description",
@@ -106,16 +114,24 @@ impl Scope {
             // What failed would else be kept.
             ("CollectMode", Value::Text("inactive-or-failed".into())),
         ];
+        let input_and_output = match version {
+            Version::V1 => "BlockIOAccounting",
+            Version::V2 => "IOAccounting",
+        };
         for account in [
             "CPUAccounting",
             "MemoryAccounting",
             "TasksAccounting",
-            "IOAccounting",
+            input_and_output,
         ] {
             properties.push((account, Value::Truth(true)));
         }
+        if version == Version::V1 {
+            let rules = resources.and_then(|resources| resources.devices().as_deref());
+            properties.extend(of_devices(rules.unwrap_or_default())?);
+        }
         if let Some(resources) = resources {
-            properties.extend(of_limits(resources)?);
+            properties.extend(of_limits(resources, version)?);
         }
         let deadline = Instant::now() + PATIENCE;
         let mut bus = self.connect()?;
@@ -130,15 +146,20 @@ impl Scope {
                 Err(error) => return Err(self.refused("make", &error)),
             }
         }
-        self.wait_for(pid, deadline)
+        self.wait_for(pid, tracked, deadline)
     }
 
-    fn wait_for(&self, pid: i32, deadline: Instant) -> Result<(), CgroupError> {
-        let wanted = format!("0::{}", self.path().unwrap_or_default());
+    fn wait_for(&self, pid: i32, tracked: &[&str], deadline: Instant) -> Result<(), CgroupError> {
+        let path = self.path().unwrap_or_default();
         let file = format!("/proc/{pid}/cgroup");
         loop {
             let seen = fs::read_to_string(&file).unwrap_or_default();
-            if seen.lines().any(|line| line == wanted) {
+            let is_in = |name: &&str| {
+                let wanted = format!("{name}:{path}");
+                let mut lines = seen.lines().filter_map(|line| line.split_once(':'));
+                lines.any(|(_, place)| place == wanted)
+            };
+            if tracked.iter().all(is_in) {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -154,8 +175,8 @@ impl Scope {
     }
 
     /// Tells systemd of other limits.
-    pub fn update(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
-        let properties = of_limits(resources)?;
+    pub fn update(&self, resources: &LinuxResources, version: Version) -> Result<(), CgroupError> {
+        let properties = of_limits(resources, version)?;
         if properties.is_empty() {
             return Ok(());
         }

@@ -1,12 +1,13 @@
 //! Limits as properties of a unit (`systemd.resource-control(5)`), the same that
-//! runc sets; what systemd has no property for is written to the cgroup alone.
+//! runc sets for each version of cgroups; what systemd has no property for is written
+//! to the cgroup alone.
 
 use trireme_core::spec::oci::LinuxResources;
 
 use super::Value;
 use crate::cgroup::limits::cpu_weight;
 use crate::cgroup::v2::swap_alone;
-use crate::cgroup::{CgroupError, unsupported};
+use crate::cgroup::{CgroupError, Version, unsupported};
 
 /// A name and what it is to be.
 pub type Property = (&'static str, Value);
@@ -14,14 +15,75 @@ pub type Property = (&'static str, Value);
 const NONE: u64 = u64::MAX;
 /// The specification's period where it names none, in microseconds.
 const PERIOD: u64 = 100_000;
+/// The fewest and the most shares that there are on v1; the kernel takes any others for these, and
+/// systemd refuses them.
+const SHARES: [u64; 2] = [2, 262_144];
 /// systemd has a quota for each second, in steps of 10 ms, and 1 s here.
 const STEP: u64 = 10_000;
 const SECOND: u64 = 1_000_000;
 
 /// The properties of some limits.
-pub fn of_limits(resources: &LinuxResources) -> Result<Vec<Property>, CgroupError> {
+pub fn of_limits(
+    resources: &LinuxResources,
+    version: Version,
+) -> Result<Vec<Property>, CgroupError> {
+    let mut properties = match version {
+        Version::V1 => of_v1(resources),
+        Version::V2 => of_v2(resources)?,
+    };
+    if let Some(cpu) = resources.cpu() {
+        let period = cpu.period().filter(|period| *period != 0);
+        if let Some(period) = period {
+            properties.push(("CPUQuotaPeriodUSec", Value::Number(period)));
+        }
+        if let Some(quota) = cpu.quota().filter(|quota| *quota != 0) {
+            let share = per_second(quota, period.unwrap_or(PERIOD));
+            properties.push(("CPUQuotaPerSecUSec", Value::Number(share)));
+        }
+    }
+    if let Some(pids) = resources.pids()
+        && pids.limit() != 0
+    {
+        properties.push(("TasksMax", Value::Number(or_none(pids.limit()))));
+    }
+    Ok(properties)
+}
+
+/// A limit, which is none where it is negative.
+fn or_none(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(NONE)
+}
+
+/// Those that are properties of other names on v1.
+fn of_v1(resources: &LinuxResources) -> Vec<Property> {
+    let memory = resources.memory().as_ref();
+    let cpu = resources.cpu().as_ref();
+    let block = resources.block_io().as_ref();
+    let values = [
+        (
+            "MemoryLimit",
+            memory.and_then(|memory| memory.limit()).map(or_none),
+        ),
+        (
+            "CPUShares",
+            cpu.and_then(|cpu| cpu.shares())
+                .map(|shares| shares.clamp(SHARES[0], SHARES[1])),
+        ),
+        (
+            "BlockIOWeight",
+            block.and_then(|block| block.weight()).map(u64::from),
+        ),
+    ];
+    let set = |(name, value): (_, Option<u64>)| {
+        let value = value.filter(|value| *value != 0)?;
+        Some((name, Value::Number(value)))
+    };
+    values.into_iter().filter_map(set).collect()
+}
+
+/// Those that are there on v2 alone.
+fn of_v2(resources: &LinuxResources) -> Result<Vec<Property>, CgroupError> {
     let mut properties = Vec::new();
-    let or_none = |value: i64| u64::try_from(value).unwrap_or(NONE);
     if let Some(memory) = resources.memory() {
         let limit = memory.limit().filter(|limit| *limit != 0);
         if let Some(limit) = limit {
@@ -39,14 +101,6 @@ pub fn of_limits(resources: &LinuxResources) -> Result<Vec<Property>, CgroupErro
         if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
             properties.push(("CPUWeight", Value::Number(cpu_weight(shares))));
         }
-        let period = cpu.period().filter(|period| *period != 0);
-        if let Some(period) = period {
-            properties.push(("CPUQuotaPeriodUSec", Value::Number(period)));
-        }
-        if let Some(quota) = cpu.quota().filter(|quota| *quota != 0) {
-            let share = per_second(quota, period.unwrap_or(PERIOD));
-            properties.push(("CPUQuotaPerSecUSec", Value::Number(share)));
-        }
         for (name, list) in [
             ("AllowedCPUs", cpu.cpus()),
             ("AllowedMemoryNodes", cpu.mems()),
@@ -57,11 +111,6 @@ pub fn of_limits(resources: &LinuxResources) -> Result<Vec<Property>, CgroupErro
                 properties.push((name, Value::Bytes(mask)));
             }
         }
-    }
-    if let Some(pids) = resources.pids()
-        && pids.limit() != 0
-    {
-        properties.push(("TasksMax", Value::Number(or_none(pids.limit()))));
     }
     Ok(properties)
 }
@@ -96,25 +145,41 @@ fn mask(list: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn limits(json: &str) -> Vec<Property> {
-        of_limits(&serde_json::from_str(json).unwrap()).unwrap()
+    fn limits(json: &str, version: Version) -> Vec<Property> {
+        of_limits(&serde_json::from_str(json).unwrap(), version).unwrap()
     }
+
+    const LIMITS: &str = r#"{"memory": {"limit": 4096, "swap": 8192, "reservation": 1024},
+        "cpu": {"shares": 1024, "quota": 25001, "period": 100000, "cpus": "0-1,9"},
+        "blockIO": {"weight": 500}, "pids": {"limit": 7}}"#;
 
     #[test]
     fn limits_have_systemds_units() {
-        let json = r#"{"memory": {"limit": 4096, "swap": 8192, "reservation": 1024},
-            "cpu": {"shares": 1024, "quota": 25001, "period": 100000, "cpus": "0-1,9"},
-            "pids": {"limit": 7}}"#;
         assert_eq!(
-            limits(json),
+            limits(LIMITS, Version::V2),
             [
                 ("MemoryMax", Value::Number(4096)),
                 ("MemorySwapMax", Value::Number(4096)),
                 ("MemoryLow", Value::Number(1024)),
                 ("CPUWeight", Value::Number(39)),
+                ("AllowedCPUs", Value::Bytes(vec![3, 2])),
                 ("CPUQuotaPeriodUSec", Value::Number(100_000)),
                 ("CPUQuotaPerSecUSec", Value::Number(260_000)),
-                ("AllowedCPUs", Value::Bytes(vec![3, 2])),
+                ("TasksMax", Value::Number(7)),
+            ]
+        );
+    }
+
+    #[test]
+    fn limits_of_v1_have_their_own_names() {
+        assert_eq!(
+            limits(LIMITS, Version::V1),
+            [
+                ("MemoryLimit", Value::Number(4096)),
+                ("CPUShares", Value::Number(1024)),
+                ("BlockIOWeight", Value::Number(500)),
+                ("CPUQuotaPeriodUSec", Value::Number(100_000)),
+                ("CPUQuotaPerSecUSec", Value::Number(260_000)),
                 ("TasksMax", Value::Number(7)),
             ]
         );
@@ -123,13 +188,15 @@ mod tests {
     #[test]
     fn a_limit_that_is_lifted_is_the_highest_number() {
         let json = r#"{"memory": {"limit": -1}, "cpu": {"quota": -1}, "pids": {"limit": -1}}"#;
-        let names: Vec<_> = limits(json).into_iter().collect();
         let none = Value::Number(u64::MAX);
-        assert_eq!(
-            names,
-            ["MemoryMax", "CPUQuotaPerSecUSec", "TasksMax"].map(|name| (name, none.clone()))
-        );
-        assert_eq!(limits("{}"), []);
+        for (version, memory) in [(Version::V1, "MemoryLimit"), (Version::V2, "MemoryMax")] {
+            let names = [memory, "CPUQuotaPerSecUSec", "TasksMax"];
+            assert_eq!(
+                limits(json, version),
+                names.map(|name| (name, none.clone()))
+            );
+            assert_eq!(limits("{}", version), []);
+        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub enum Value {
     Numbers(Vec<u32>),
     /// Bytes (ay).
     Bytes(Vec<u8>),
+    /// Pairs of strings (a(ss)).
+    Pairs(Vec<(String, String)>),
 }
 
 /// Writes values one after the other.
@@ -102,6 +104,16 @@ impl Writer {
             Value::Bytes(bytes) => {
                 self.signature("ay");
                 self.array(1, |w| w.0.extend_from_slice(bytes));
+            }
+            Value::Pairs(pairs) => {
+                self.signature("a(ss)");
+                self.array(8, |w| {
+                    for (one, other) in pairs {
+                        w.align(8);
+                        w.text(one);
+                        w.text(other);
+                    }
+                });
             }
         }
     }
@@ -270,6 +282,23 @@ mod tests {
         let mut expected = expected.concat();
         expected[0] = (expected.len() - 8) as u8;
         assert_eq!(w.into_bytes(), expected);
+    }
+
+    #[test]
+    fn each_pair_begins_at_a_multiple_of_eight() {
+        let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+        let pairs = Value::Pairs(vec![pair("a", "b"), pair("c", "d")]);
+        let mut w = Writer::default();
+        w.variant(&pairs);
+        let expected: &[&[u8]] = &[
+            &[5, b'a', b'(', b's', b's', b')', 0, 0],
+            &[30, 0, 0, 0, 0, 0, 0, 0],
+            &[1, 0, 0, 0, b'a', 0, 0, 0],
+            &[1, 0, 0, 0, b'b', 0, 0, 0],
+            &[1, 0, 0, 0, b'c', 0, 0, 0],
+            &[1, 0, 0, 0, b'd', 0],
+        ];
+        assert_eq!(w.into_bytes(), expected.concat());
     }
 
     #[test]

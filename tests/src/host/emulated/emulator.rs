@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 
 use super::agent::PORT;
 use super::wire::{Frame, Kind};
+use crate::host::Cgroups;
 use crate::process::Known;
 
 /// What the machine's kernel says.
@@ -28,7 +29,6 @@ const LOG: &str = "emulator.log";
 pub const SHARED: &str = "share";
 
 const FILE_SERVER: &str = "/usr/lib/qemu/virtiofsd";
-const FILES_SOCKET: &str = "files.sock";
 const PORT_SOCKET: &str = "port.sock";
 /// The files that name the processes, for [`end_all`].
 const PID_FILES: [&str; 2] = ["files.pid", "qemu.pid"];
@@ -68,6 +68,14 @@ const HARDWARE: &[&str] = &[
     "virtio-serial-pci",
 ];
 
+fn kernel_arguments(cgroups: Cgroups) -> String {
+    let of_version = match cgroups {
+        Cgroups::Hybrid => "systemd.unified_cgroup_hierarchy=0",
+        Cgroups::Unified => "systemd.unified_cgroup_hierarchy=1",
+    };
+    format!("{KERNEL_ARGUMENTS} {of_version}")
+}
+
 /// The processes of a machine; they end with the thread that boots it.
 pub struct Machine {
     files: Child,
@@ -76,9 +84,9 @@ pub struct Machine {
 
 impl Machine {
     /// Starts a machine with an image, a folder with a disk and a kernel.
-    pub fn start(image: &Path) -> Result<Self> {
+    pub fn start(image: &Path, cgroups: Cgroups) -> Result<Self> {
         let files = serve_files()?;
-        match emulate(image) {
+        match emulate(image, cgroups) {
             Ok(qemu) => Ok(Self { files, qemu }),
             Err(error) => {
                 end(files);
@@ -152,13 +160,19 @@ pub fn end_all(state: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The socket of the server of files. That holds a lock of the name in a folder of the machine's.
+fn files_socket() -> String {
+    format!("files-{}.sock", std::process::id())
+}
+
 fn serve_files() -> Result<Child> {
-    remove(FILES_SOCKET)?;
+    let socket = files_socket();
+    remove(&socket)?;
     let shared = std::env::current_dir()?.join(SHARED);
     let mut command = Command::new(FILE_SERVER);
     command.args([
         "-f",
-        &format!("--socket-path={FILES_SOCKET}"),
+        &format!("--socket-path={socket}"),
         "-o",
         &format!(
             "source={},sandbox=chroot,cache=auto,xattr",
@@ -169,7 +183,7 @@ fn serve_files() -> Result<Child> {
     ]);
     let mut child = spawn(&mut command)?;
     let deadline = Instant::now() + SOCKET_LIMIT;
-    while !Path::new(FILES_SOCKET).exists() {
+    while !Path::new(&socket).exists() {
         check(&mut child, FILE_SERVER)?;
         if Instant::now() > deadline {
             end(child);
@@ -180,7 +194,7 @@ fn serve_files() -> Result<Child> {
     Ok(child)
 }
 
-fn emulate(image: &Path) -> Result<Child> {
+fn emulate(image: &Path, cgroups: Cgroups) -> Result<Child> {
     remove(PORT_SOCKET)?;
     let disk = image.join("disk");
     let mut command = Command::new("qemu-system-x86_64");
@@ -192,7 +206,10 @@ fn emulate(image: &Path) -> Result<Child> {
             "if=none,id=disk,format=raw,snapshot=on,cache=unsafe,file={}",
             disk.display()
         ))
-        .args(["-chardev", &format!("socket,id=files,path={FILES_SOCKET}")])
+        .args([
+            "-chardev",
+            &format!("socket,id=files,path={}", files_socket()),
+        ])
         .args(HARDWARE)
         .args([
             "-chardev",
@@ -205,7 +222,7 @@ fn emulate(image: &Path) -> Result<Child> {
         .args(["-serial", &format!("file:{CONSOLE}")])
         .arg("-kernel")
         .arg(image.join("kernel"))
-        .args(["-append", KERNEL_ARGUMENTS]);
+        .args(["-append", &kernel_arguments(cgroups)]);
     spawn(&mut command)
 }
 

@@ -20,7 +20,7 @@ use super::wire::{Frame, Kind};
 use super::{PROGRAMS, READY, shared};
 use crate::host::mounts::BIN_FOLDER;
 use crate::host::namespace::PID_FILE;
-use crate::host::{Instance, Root, roots};
+use crate::host::{Cgroups, Instance, Root, roots};
 use crate::process::Known;
 
 /// Where it listens, in the host's state folder.
@@ -40,7 +40,7 @@ type Heard = Arc<Mutex<Instant>>;
 
 /// Boots the machine of a host and serves until it ends.
 pub fn main(instance: &Instance) -> Result<()> {
-    let Root::Emulated(release) = instance.kind.root else {
+    let Root::Emulated(release, cgroups) = instance.kind.root else {
         bail!("{instance} is no emulated machine");
     };
     nix::unistd::setsid().context("leave the session of the caller")?;
@@ -54,7 +54,7 @@ pub fn main(instance: &Instance) -> Result<()> {
         let _ = stop.wait();
         leave("it was told to end");
     });
-    let (_machine, port) = boot(&image)?;
+    let (_machine, port) = boot(&image, cgroups)?;
     let listener = UnixListener::bind(SOCKET).context("listen for commands")?;
     let (mut answers, clients) = (port.try_clone()?, Clients::default());
     let heard = Arc::new(Mutex::new(Instant::now()));
@@ -114,10 +114,10 @@ fn bind(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("bind {} to {}", from.display(), to.display()))
 }
 
-fn boot(image: &Path) -> Result<(Machine, UnixStream)> {
+fn boot(image: &Path, cgroups: Cgroups) -> Result<(Machine, UnixStream)> {
     let mut boot = 1;
     loop {
-        let mut machine = Machine::start(image)?;
+        let mut machine = Machine::start(image, cgroups)?;
         match machine.wait().with_context(last_words) {
             Ok(port) => return Ok((machine, port)),
             Err(error) if boot < BOOTS => eprintln!("boot {boot} of {BOOTS} failed: {error:#}"),

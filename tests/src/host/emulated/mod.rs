@@ -1,5 +1,5 @@
-//! Hosts that are whole machines: a Debian with systemd as pid 1 and cgroup v2 alone, emulated by
-//! qemu, since no namespace can change the cgroups of the machine that it is on.
+//! Hosts that are whole machines: a Debian with systemd as pid 1, and with either version of cgroups,
+//! emulated by qemu, since no namespace can change the cgroups of the machine that it is on.
 //!
 //! A keeper (`keeper.rs`) on this machine boots it and is its pid file's process. Commands reach an
 //! agent (`agent.rs`) in it through the keeper and one port, in frames (`wire.rs`); files come

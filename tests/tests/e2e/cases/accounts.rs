@@ -25,8 +25,8 @@ impl Use {
                 cat "$folder/memory.current"
                 sed -n 's/^inactive_file //p' "$folder/memory.stat"
             else
-                cat "$(find cpuacct -type d -name "$0")/cpuacct.usage"
-                folder=$(find memory -type d -name "$0")
+                cat "$(find cpuacct/ -type d -name "$0")/cpuacct.usage"
+                folder=$(find memory/ -type d -name "$0")
                 cat "$folder/memory.usage_in_bytes"
                 sed -n 's/^total_inactive_file //p' "$folder/memory.stat"
             fi"#;

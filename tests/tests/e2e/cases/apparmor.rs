@@ -10,7 +10,7 @@ use crate::mode::Mode;
 use crate::test::Test;
 
 cases! {
-    needs: Cgroup2,
+    needs: Machine,
     as_with_runc: [
         a_profile_that_is_not_loaded_is_told,
         docker_gives_what_it_executes_its_profile,

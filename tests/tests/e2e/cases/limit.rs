@@ -41,20 +41,27 @@ impl Limit {
     pub fn expect_set(&self, test: &Test<'_>, pid: &str) -> Result<()> {
         let is_v2 = test.is_on_cgroup2();
         let (file, value) = if is_v2 { &self.v2 } else { &self.v1 };
-        let (controller, mount) = match file.split_once('.') {
-            Some((controller, _)) if !is_v2 => (controller, controller),
-            _ => ("", "."),
+        let controller = match file.split_once('.') {
+            Some((controller, _)) if !is_v2 => controller,
+            _ => "",
         };
-        let script = format!(
-            "folder=$(sed -n 's/^[0-9]*:{controller}://p' /proc/{pid}/cgroup)\n\
-             cat /sys/fs/cgroup/{mount}$folder/{file}"
-        );
-        let output = test.exec(&["sh", "-ec", &script])?.expect(0)?;
-        ensure!(
-            output.stdout.trim() == value,
-            "{file} is {}, not {value}",
-            output.stdout
-        );
+        let seen = file_of(test, pid, controller, file)?;
+        ensure!(seen.trim() == value, "{file} is {seen}, not {value}");
         Ok(())
     }
+}
+
+/// What a file says of the cgroup that a process is in, of a controller of v1 or, without one, of v2.
+pub fn file_of(test: &Test<'_>, pid: &str, controller: &str, file: &str) -> Result<String> {
+    let mount = if controller.is_empty() {
+        "."
+    } else {
+        controller
+    };
+    // A hierarchy may have several controllers.
+    let script = format!(
+        "folder=$(sed -nE 's/^[0-9]+:([^:]*,)?{controller}(,[^:]*)?:(.*)/\\3/p' /proc/{pid}/cgroup)\n\
+         cat /sys/fs/cgroup/{mount}$folder/{file}"
+    );
+    Ok(test.exec(&["sh", "-ec", &script])?.expect(0)?.stdout)
 }

@@ -67,8 +67,8 @@ pub enum Needs {
     Cri,
     /// Handlers whose pods the shim makes itself.
     Sandboxes,
-    /// A kernel of its own with cgroup v2 alone and AppArmor, and systemd.
-    Cgroup2,
+    /// A kernel of its own, and systemd.
+    Machine,
     /// Kubernetes. Such a host has no other cases: its containerd is another host's too.
     Kube,
     /// A C library that is too old for libwasmedge.

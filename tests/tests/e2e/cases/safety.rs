@@ -6,9 +6,15 @@ use super::cases;
 use crate::test::Test;
 
 cases! {
-    as_with_runc: [],
+    as_with_runc: [
+        a_linux_program_is_confined_as_its_specification_asks,
+        a_linux_program_has_the_home_of_its_user,
+        a_linux_program_that_cannot_be_confined_does_not_start,
+        no_library_of_the_image_is_loaded_for_a_linux_program,
+    ],
     wasm: [
         no_library_of_the_image_is_loaded_for_a_name,
+        no_link_on_a_mount_is_followed_where_that_is_asked_for,
     ],
     on_each_engine: {
         as_with_runc: [
@@ -213,6 +219,133 @@ fn init_has_no_capabilities_left(test: &Test<'_>) -> Result<()> {
             "no `{line}`: {status:?}"
         );
     }
+    Ok(())
+}
+
+/// By the default filter and capabilities of containerd, with and without `no_new_privs`.
+fn a_linux_program_is_confined_as_its_specification_asks(test: &Test<'_>) -> Result<()> {
+    const ALL: &str = "00000000a80425fb";
+    const NONE: &str = "0000000000000000";
+    let gains: [(&[&str], &str); 2] = [(&[], "1"), (&["--allow-new-privs"], "0")];
+    let users = [("latest", ALL), ("sailor", NONE)];
+    for ((gains, no_new_privs), (user, own)) in gains
+        .into_iter()
+        .flat_map(|gains| users.map(|user| (gains, user)))
+    {
+        let flags = [&["--seccomp"], gains].concat();
+        let image = format!("trireme.test/native:{user}");
+        let status = test.run_linux(&image, &flags, &["/bin/cat", "/proc/self/status"])?;
+        let status = status.expect(0)?;
+        for line in [
+            format!("CapInh:\t{NONE}"),
+            format!("CapPrm:\t{own}"),
+            format!("CapEff:\t{own}"),
+            format!("CapBnd:\t{ALL}"),
+            format!("CapAmb:\t{NONE}"),
+            format!("NoNewPrivs:\t{no_new_privs}"),
+            "Seccomp:\t2".to_owned(),
+            "Seccomp_filters:\t1".to_owned(),
+        ] {
+            let is_there = status.stdout.lines().any(|seen| seen == line);
+            ensure!(is_there, "{user}, {flags:?}: no `{line}`: {status:?}");
+        }
+    }
+    // Anybody may, but for that filter.
+    let unshare = ["/bin/busybox", "unshare", "-U", "/bin/true"];
+    let image = "trireme.test/native:latest";
+    test.run_linux(image, &[], &unshare)?.expect(0)?;
+    for gains in [&[][..], &["--allow-new-privs"]] {
+        let flags = [&["--seccomp"], gains].concat();
+        let refused = test.run_linux(image, &flags, &unshare)?.expect(1)?;
+        let why = "Operation not permitted";
+        ensure!(refused.stderr.contains(why), "{refused:?}");
+    }
+    Ok(())
+}
+
+fn a_linux_program_has_the_home_of_its_user(test: &Test<'_>) -> Result<()> {
+    let home = |user: &str, flags: &[&str]| {
+        let image = format!("trireme.test/native:{user}");
+        test.run_linux(&image, flags, &["/bin/sh", "-c", "echo $HOME"])?
+            .expect(0)
+    };
+    for (user, flags, own) in [
+        ("sailor", &[][..], "/work\n"),
+        ("sailor", &["--env", "HOME=/mnt"], "/mnt\n"),
+        ("sailor", &["--env", "HOME="], "/work\n"),
+    ] {
+        let output = home(user, flags)?;
+        ensure!(output.stdout == own, "{user}, {flags:?}: {output:?}");
+    }
+    Ok(())
+}
+
+/// It is made by a process that becomes it, and has to be confined before anything of the image
+/// runs in it.
+fn no_library_of_the_image_is_loaded_for_a_linux_program(test: &Test<'_>) -> Result<()> {
+    let image = "trireme.test/hostile:latest";
+    for flags in [
+        &[][..],
+        &["--allow-new-privs"],
+        &["--seccomp"],
+        &["--seccomp", "--allow-new-privs"],
+        &["--seccomp", "--allow-new-privs", "--env", "HOME="],
+    ] {
+        let output = test.run_linux(image, flags, &["/bin/ls", "/"])?.expect(0)?;
+        let is_loaded = output.stdout.contains("library-was-loaded");
+        ensure!(
+            !is_loaded && output.stderr.is_empty(),
+            "{flags:?}: {output:?}"
+        );
+    }
+    // Whoever looks for a name by the C library there loads it.
+    let look = ["/bin/busybox", "wget", "http://name.test/"];
+    let output = test.run_linux(image, &[], &look)?;
+    ensure!(output.stderr.contains("library was loaded"), "{output:?}");
+    Ok(())
+}
+
+/// By a profile under which it cannot give up its capabilities.
+fn a_linux_program_that_cannot_be_confined_does_not_start(test: &Test<'_>) -> Result<()> {
+    let profile = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["capset"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]}"#;
+    let file = format!("/run/{}.json", test.id);
+    test.exec(&["sh", "-ec", &format!("echo '{profile}' > {file}")])?
+        .expect(0)?;
+    let flags = ["--allow-new-privs", "--seccomp", "--seccomp-profile", &file];
+    let image = "trireme.test/native:latest";
+    let output = test.run_linux(image, &flags, &["/bin/busybox", "echo", "started"]);
+    test.exec(&["rm", &file])?.expect(0)?;
+    let output = output?;
+    ensure!(!output.stdout.contains("started"), "{output:?}");
+    ensure!(output.stderr.contains("cap"), "{output:?}");
+    Ok(())
+}
+
+fn no_link_on_a_mount_is_followed_where_that_is_asked_for(test: &Test<'_>) -> Result<()> {
+    let folder = format!("/run/{}", test.id);
+    let make = format!("mkdir {folder}; echo ahoy > {folder}/there; ln -s there {folder}/link");
+    test.exec(&["sh", "-ec", &make])?.expect(0)?;
+    let read = |word: &str| -> Result<[String; 2]> {
+        let mount = format!("type=bind,src={folder},dst=/mnt/one,options={word}:ro");
+        let flags = ["--mount", &mount];
+        let guest = probe(test, &flags, &["read:/mnt/one/link"])?.concat();
+        let image = "trireme.test/native:latest";
+        let linux = test.run_linux(image, &flags, &["/bin/cat", "/mnt/one/link"])?;
+        Ok([guest, linux.stdout + &linux.stderr])
+    };
+    let (followed, refused) = (read("bind")?, read("bind:nosymfollow")?);
+    test.exec(&["rm", "-r", &folder])?.expect(0)?;
+    ensure!(
+        followed.iter().all(|said| said.contains("ahoy")),
+        "{followed:?}"
+    );
+    let [guest, linux] = &refused;
+    ensure!(guest.ends_with("ELOOP"), "{refused:?}");
+    ensure!(
+        linux.contains("Too many levels of symbolic links"),
+        "{refused:?}"
+    );
     Ok(())
 }
 

@@ -278,6 +278,9 @@ fn limits_are_changed_while_containers_run(test: &Test<'_>) -> Result<()> {
                 let quota = ["update", "--cpu-period", "100000", "--cpu-quota", "20000"];
                 crictl(test, &[&quota[..], &[&id]].concat())?;
                 are_set(64 << 20, 20_000)?;
+                // containerd tells all that the container has, its rules on devices too.
+                let shell = ["/bin/sh", "-c", "echo ahoy > /dev/null"];
+                crictl(test, &[&["exec", &id], &shell[..]].concat())?;
             }
             Ok(())
         })?;
