@@ -267,6 +267,16 @@ pub mod cri {
     pub struct PodSecurity {
         #[prost(message, optional, tag = "1")]
         pub namespace_options: Option<Namespaces>,
+        #[prost(message, optional, tag = "9")]
+        pub seccomp: Option<Profile>,
+    }
+
+    /// `SecurityProfile`.
+    #[derive(Clone, Copy, PartialEq, Message)]
+    pub struct Profile {
+        /// 0: that of containerd itself.
+        #[prost(int32, tag = "1")]
+        pub kind: i32,
     }
 
     /// `NamespaceOption`.

@@ -32,6 +32,10 @@ pub struct Peer {
     /// Annotations of its OCI specification.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub annotations: Vec<(String, String)>,
+    /// Whether its containers have containerd's default system call filter, which is that of Docker
+    /// and of the profile `RuntimeDefault` of Kubernetes too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub filtered: bool,
     /// The engine of Trireme that it needs, where it is Trireme.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
@@ -141,6 +145,14 @@ impl Peer {
     pub fn handled(mut self, handler: &str) -> Self {
         self.cri_handler = Some(handler.to_owned());
         self
+    }
+
+    /// The flags of `ctr` that its specification depends on.
+    pub fn flags(&self) -> Vec<String> {
+        let annotations = self.annotations.iter();
+        let annotations = annotations.map(|(key, value)| format!("--annotation={key}={value}"));
+        let filter = self.filtered.then(|| "--seccomp".to_owned());
+        annotations.chain(filter).collect()
     }
 
     /// The name of its shim's program: `io.containerd.X.v1` is `containerd-shim-X-v1`.

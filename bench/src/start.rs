@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cpu::{self, Meter};
 use crate::figure::{Figure, Unit};
+use crate::peer::Peer;
 use crate::report::Report;
 use crate::run::{Benchmark, Options, Run};
 use crate::starter::{Starter, templates};
@@ -17,6 +18,10 @@ use crate::task;
 pub struct Start {
     #[command(flatten)]
     options: Options,
+    /// All with containerd's default system call filter, as Docker's containers have it and those of
+    /// Kubernetes with the profile `RuntimeDefault`.
+    #[arg(long)]
+    seccomp: bool,
 }
 
 impl Benchmark for Start {
@@ -30,27 +35,36 @@ impl Benchmark for Start {
 
     fn measure(&self, run: &Run, report: &mut Report) -> Result<()> {
         let figure = |id, title| Figure::new(id, title, Unit::Milliseconds, &run.peers);
+        let filter = match self.seccomp {
+            true => " Every container has containerd's default system call filter.",
+            false => "",
+        };
         let mut whole = figure("grpc", "Start to end, by containerd's API").note(&format!(
             "From the call that creates the container to the answer that its snapshot is gone: container, snapshot \
-             and task created, task started, its exit awaited, all deleted. {}",
+             and task created, task started, its exit awaited, all deleted.{filter} {}",
             cpu::NOTE
         ));
         let mut first = figure("first-byte", "First byte of output, by containerd's API")
             .note("From the call that creates the container to the first byte that it prints. The null shim \
                    prints nothing.");
         let mut ctr = figure("ctr", "Start to end, by `ctr run --rm`").note(&format!(
-            "From the start of that client to its end. {}",
+            "From the start of that client to its end.{filter} {}",
             cpu::NOTE
         ));
         let mut parts = task::PARTS.map(|(id, title)| figure(id, title).unjudged());
         let meter = Meter::find()?;
         let starter = Starter::open()?;
-        let templates = templates(&run.peers)?;
+        let peers = run.peers.iter().cloned().map(|peer| Peer {
+            filtered: self.seccomp,
+            ..peer
+        });
+        let peers: Vec<_> = peers.collect();
+        let templates = templates(&peers)?;
         meter.rest()?;
         run.turns(|turn| {
             let template = &templates[turn.index];
             let (times, cpu) = meter.measure(|| starter.run(template))?;
-            let (time, cpu_of_ctr) = meter.measure(|| ctr::start(turn.peer))?;
+            let (time, cpu_of_ctr) = meter.measure(|| ctr::start(&peers[turn.index]))?;
             if turn.round.is_some() {
                 whole.add_with_cpu(turn.index, times.gone.as_secs_f64() * 1e3, cpu);
                 for (part, time) in parts.iter_mut().zip(times.parts) {

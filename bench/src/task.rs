@@ -58,14 +58,8 @@ impl Template {
     /// When `ctr` fails, as it does where there is no such image.
     pub fn of(peer: &Peer) -> Result<Self> {
         let mut create = vec!["container", "create", "--runtime", &peer.runtime];
-        let annotations: Vec<_> = peer
-            .annotations
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        for annotation in &annotations {
-            create.extend(["--annotation", annotation]);
-        }
+        let flags = peer.flags();
+        create.extend(flags.iter().map(String::as_str));
         // Or flags among the arguments would be taken for its own.
         create.extend(["--", peer.image.as_str(), TEMPLATE]);
         create.extend(peer.arguments.iter().map(String::as_str));

@@ -7,6 +7,7 @@
 
 pub mod cgroup;
 pub mod crash;
+pub mod filter;
 pub mod init;
 pub mod link;
 pub mod logger;

@@ -111,6 +111,7 @@ pub enum ToCompiler {
 
 /// What a process of a container finds in its file, before anything else is said.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FirstOrder {
     /// The files by which it joins its cgroups.
     pub cgroup: Vec<std::path::PathBuf>,
@@ -122,11 +123,15 @@ pub struct FirstOrder {
     pub engine: Option<trireme_core::request::EngineChoice>,
 }
 
-/// What init is to do in its cgroup.
+/// What init is to do in its cgroup. What it does not know it must not leave undone: server and
+/// executor may be of two builds while they are installed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct InitOrder {
     /// The container.
     pub plan: trireme_core::plan::Plan,
+    /// The system call filter of its specification.
+    pub filter: Option<crate::filter::Filter>,
     /// Whether the container's network namespace has been made: it comes along as the
     /// [subject](crate::process::SUBJECT_FD).
     pub network: bool,

@@ -14,4 +14,5 @@ pub mod message;
 pub mod plan;
 pub mod program;
 pub mod request;
+pub mod shelf;
 pub mod spec;

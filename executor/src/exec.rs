@@ -25,7 +25,10 @@ pub fn prepare(link: &Link, order: File, source: EngineSource) -> Result<Prepare
     container::harden(SUBJECT_FD)?;
     crash::keep();
     // SAFETY: the standard streams are the guest's, and nothing here owns them.
-    let InitOrder { mut plan, .. } = unsafe { container::order::receive(link, order, |_| ())? };
+    let order = unsafe { container::order::receive(link, order, |_| ())? };
+    let InitOrder {
+        mut plan, filter, ..
+    } = order;
     if let Some(adjustment) = plan.oom_score_adj {
         container::adjust_oom_score(adjustment)?;
     }
@@ -42,5 +45,5 @@ pub fn prepare(link: &Link, order: File, source: EngineSource) -> Result<Prepare
         Some(kind) => kind,
         None => init::elsewhere(link, &mut plan)?,
     };
-    init::load(link, plan, &*engine, kind, home)
+    init::load(link, plan, filter.as_ref(), &*engine, kind, home)
 }

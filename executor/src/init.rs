@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use anyhow::{Context, Result, anyhow};
 use rustix::fs::{CWD, Mode, OFlags};
 use trireme_container::crash;
+use trireme_container::filter::Filter;
 use trireme_container::init::{
     self as container, InitError, credentials, namespaces, program, rootfs, signals,
 };
@@ -118,6 +119,7 @@ pub fn prepare(link: &Link, order: File, mut source: EngineSource) -> Result<Pre
     let order = unsafe { container::order::receive(link, order, |engine| source.make(engine))? };
     let InitOrder {
         mut plan,
+        filter,
         network,
         hooks,
         look,
@@ -156,19 +158,20 @@ pub fn prepare(link: &Link, order: File, mut source: EngineSource) -> Result<Pre
         Some(kind) => kind,
         None => elsewhere(link, &mut plan)?,
     };
-    load(link, plan, &*engine, kind, home)
+    load(link, plan, filter.as_ref(), &*engine, kind, home)
 }
 
 /// Drops every privilege, and loads the code that the server sends.
 pub fn load(
     link: &Link,
     plan: Plan,
+    filter: Option<&Filter>,
     engine: &dyn Engine,
     kind: Kind,
     home: String,
 ) -> Result<Prepared> {
     // While the server is still looking.
-    credentials::drop_all(&plan)?;
+    credentials::drop_all(&plan, filter)?;
     let guest = guest_of(&plan, home)?;
     let code = expect(link, &ToInit::Code)?.context("the server sent no code")?;
     // SAFETY: the code comes from the server's cache or from its compiler of

@@ -23,6 +23,9 @@ const AT_A_TIME: usize = 10;
 const COMMAND: [&str; 2] = ["/sleep.wasm", "1000"];
 /// Each container has a pid namespace of its own, as Kubernetes asks for by default.
 const APART: cri::Namespaces = cri::Namespaces { pid: 1 };
+/// A pause container has containerd's own filter, whatever those beside it have
+/// (`pkg/kubelet/kuberuntime/kuberuntime_sandbox.go`).
+const RUNTIME_DEFAULT: cri::Profile = cri::Profile { kind: 0 };
 
 const RUN: &str = "/runtime.v1.RuntimeService/RunPodSandbox";
 const STOP: &str = "/runtime.v1.RuntimeService/StopPodSandbox";
@@ -84,19 +87,21 @@ impl Client {
     ///
     /// When it fails; what there is of the pod goes with [`Self::clear`].
     pub fn run_by_crictl(&self, peer: &Peer, name: &str) -> Result<Duration> {
-        let options = json!({ "security_context": { "namespace_options": { "pid": APART.pid } } });
+        let options = json!({ "namespace_options": { "pid": APART.pid } });
+        let mut pod_options = options.clone();
+        pod_options["seccomp"] = json!({ "profile_type": RUNTIME_DEFAULT.kind });
         let pod = json!({
             "metadata": { "name": name, "uid": name, "namespace": "default", "attempt": 1 },
             "log_directory": self.folder,
             "labels": { LABEL.0: LABEL.1 },
-            "linux": options,
+            "linux": { "security_context": pod_options },
         });
         let container = json!({
             "metadata": { "name": NAME },
             "image": { "image": peer.image },
             "command": COMMAND,
             "log_path": format!("{name}.log"),
-            "linux": options,
+            "linux": { "security_context": options },
         });
         let file = |kind: &str| self.folder.join(format!("{kind}.json"));
         let (pod_file, container_file) = (file("pod"), file("container"));
@@ -160,6 +165,7 @@ impl Client {
             linux: Some(cri::PodLinux {
                 security_context: Some(cri::PodSecurity {
                     namespace_options: Some(APART),
+                    seccomp: Some(RUNTIME_DEFAULT),
                 }),
             }),
         }

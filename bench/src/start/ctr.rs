@@ -22,10 +22,8 @@ pub fn start(peer: &Peer) -> Result<f64> {
     if let Some(binary) = &peer.runc_binary {
         command.args(["--runc-binary", binary]);
     }
-    for (key, value) in &peer.annotations {
-        command.args(["--annotation", &format!("{key}={value}")]);
-    }
     command
+        .args(peer.flags())
         .args([&peer.image, NAME])
         .args(&peer.arguments)
         .stdin(Stdio::null());

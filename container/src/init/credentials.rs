@@ -1,25 +1,26 @@
 //! Dropping every privilege, in the one order that works.
 
-use rustix::process::{DumpableBehavior, Gid, Uid};
+use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use trireme_core::plan::{Plan, Rlimit, User};
 
-use super::{InitError, die_with_parent};
+use super::{InitError, die_with_parent, not_dumpable};
+use crate::filter::Filter;
 use crate::{Doing, SysError};
 
-/// Sets limits and user and drops all capabilities, for good. Run inside the
-/// container's tree; afterwards this process can do what its user can do, and
+/// Sets limits and user, drops all capabilities and installs the container's filter, for good.
+/// Run inside the container's tree; afterwards this process can do what its user can do, and
 /// less where the filter says so.
 ///
 /// # Errors
 ///
 /// When the kernel refuses a step; the process must then end.
-pub fn drop_all(plan: &Plan) -> Result<(), InitError> {
+pub fn drop_all(plan: &Plan, filter: Option<&Filter>) -> Result<(), InitError> {
     for limit in &plan.rlimits {
         set_limit(limit)?;
     }
     become_nothing(&plan.user)?;
-    filter(plan)
+    Ok(filter.map_or(Ok(()), Filter::install)?)
 }
 
 /// Becomes the user, without any capability and without a way to one.
@@ -35,24 +36,8 @@ pub(super) fn become_nothing(user: &User) -> Result<(), InitError> {
     rustix::thread::clear_ambient_capability_set().doing(|| "clear ambient capabilities".into())?;
     rustix::thread::set_capabilities(None, none).doing(|| "drop all capabilities".into())?;
     // A change of credentials has undone both.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .doing(|| "make init non-dumpable".into())?;
+    not_dumpable()?;
     Ok(die_with_parent()?)
-}
-
-#[cfg(feature = "seccomp")]
-fn filter(plan: &Plan) -> Result<(), InitError> {
-    plan.seccomp.as_ref().map_or(Ok(()), super::seccomp::load)
-}
-
-#[cfg(not(feature = "seccomp"))]
-fn filter(plan: &Plan) -> Result<(), InitError> {
-    match plan.seccomp {
-        Some(_) => Err(InitError::Seccomp(
-            "this build has no system call filters".into(),
-        )),
-        None => Ok(()),
-    }
 }
 
 /// Sets a resource limit of this process.

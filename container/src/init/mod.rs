@@ -19,8 +19,6 @@ pub mod namespaces;
 pub mod order;
 pub mod program;
 pub mod rootfs;
-#[cfg(feature = "seccomp")]
-mod seccomp;
 pub mod signals;
 
 use std::fs;
@@ -32,8 +30,6 @@ use rustix::process::{DumpableBehavior, Signal};
 use trireme_core::program::FileKind;
 
 pub use compiler::isolate as isolate_compiler;
-#[cfg(feature = "native")]
-pub(crate) use seccomp::load as load_filter;
 
 use crate::{Doing, SysError, sys};
 
@@ -95,9 +91,6 @@ pub enum InitError {
         /// The kernel's file system.
         fstype: String,
     },
-    /// The system call filter cannot be made.
-    #[error("seccomp: {0}")]
-    Seccomp(String),
 }
 
 /// The first thing init and the compiler do: they cannot be looked into, they
@@ -108,8 +101,7 @@ pub enum InitError {
 ///
 /// The kernel's.
 pub fn harden(last: RawFd) -> Result<(), SysError> {
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .doing(|| "become non-dumpable".into())?;
+    not_dumpable()?;
     die_with_parent()?;
     sys::close_from(last + 1).doing(|| "close inherited descriptors".into())
 }
@@ -131,6 +123,13 @@ pub fn is_alone() -> Result<(), SysError> {
         )))
         .doing(what),
     }
+}
+
+/// Keeps others from looking into this process. A change of credentials may undo it
+/// (`fs.suid_dumpable`).
+pub(crate) fn not_dumpable() -> Result<(), SysError> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .doing(|| "become non-dumpable".into())
 }
 
 /// Has the kernel kill this process when the thread that spawned it ends. A

@@ -18,6 +18,7 @@ use super::order::{FromHelper, HelperOrder};
 use super::program::LinuxProgram;
 use super::streams::give_streams;
 use super::trace;
+use crate::cgroup;
 use crate::init::harden;
 use crate::init::mounting::mount_root;
 use crate::link::{Link, ToInit};
@@ -97,7 +98,8 @@ fn make(mut order: File) -> Result<Made, HelperError> {
         .read_to_end(&mut text)
         .doing(|| "read the order".into())?;
     drop(order);
-    let order: HelperOrder = serde_json::from_slice(&text)?;
+    let mut order: HelperOrder = serde_json::from_slice(&text)?;
+    let program = LinuxProgram::of(&mut order.spec, order.confinement.take());
     let HelperOrder {
         dir, spec, rootfs, ..
     } = &order;
@@ -123,8 +125,9 @@ fn make(mut order: File) -> Result<Made, HelperError> {
     if let (None, Some(process)) = (&listener, process) {
         give_streams(process.user())?;
     }
+    cgroup::join(&order.cgroup)?;
     let errors = trace::collect().doing(|| "collect errors".into())?;
-    let made = build(&order, listener.is_some());
+    let made = build(&order, program, listener.is_some());
     let container = made.map_err(|error| HelperError::Container(error, errors.first()))?;
     let pid = container.pid().ok_or(HelperError::NoPid)?.as_raw();
     let terminal = listener
@@ -137,10 +140,14 @@ fn make(mut order: File) -> Result<Made, HelperError> {
     })
 }
 
-fn build(order: &HelperOrder, has_terminal: bool) -> Result<Container, LibcontainerError> {
+fn build(
+    order: &HelperOrder,
+    program: LinuxProgram,
+    has_terminal: bool,
+) -> Result<Container, LibcontainerError> {
     let HelperOrder { id, dir, .. } = order;
     let mut builder = ContainerBuilder::new(id.clone(), SyscallType::default())
-        .with_executor(LinuxProgram)
+        .with_executor(program)
         .with_pid_file(Some(HelperOrder::pid_file(dir)))?
         .with_root_path(dir)?;
     if has_terminal {

@@ -5,22 +5,20 @@
 //! privileges comes first, and the system call filter last, or before the
 //! privileges go where the process may gain new ones.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use libcontainer::capabilities::{drop_privileges, reset_effective};
-use libcontainer::syscall::syscall::create_syscall;
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
-use rustix::process::DumpableBehavior;
 use rustix::pty::OpenptFlags;
 use trireme_core::plan::{Rlimit, User};
 use trireme_core::spec::oci;
 
+use super::confine::drop_capabilities;
 use super::order::{ExecOrder, FromHelper, limit_capabilities, refuse_label};
-use super::program::Program;
+use super::program::{Program, has_home, home_of};
 use super::streams::give_streams;
-use crate::init::{InitError, adjust_oom_score, credentials, harden, load_filter};
+use crate::init::{InitError, adjust_oom_score, credentials, harden, not_dumpable};
 use crate::link::{Link, ToInit};
 use crate::process::SUBJECT_FD;
 use crate::{Doing, SysError, cgroup, stdio, sys};
@@ -39,8 +37,6 @@ enum ExecError {
     Order(#[from] serde_json::Error),
     #[error("{0}")]
     Process(String),
-    #[error("drop capabilities: {0}")]
-    Capabilities(String),
     #[error("/dev/pts/ptmx is no terminal's")]
     NoTerminal,
     #[error("the server names no tree for it")]
@@ -141,8 +137,8 @@ fn prepare(
     if !keeps_privileges {
         rustix::thread::set_no_new_privs(true).doing(|| "set no_new_privs".into())?;
     }
-    if keeps_privileges && let Some(filter) = &order.seccomp {
-        load_filter(filter)?;
+    if keeps_privileges && let Some(filter) = &order.filter {
+        filter.install()?;
     }
     let cwd = process.cwd();
     // A folder that only the one or only the other may enter.
@@ -155,8 +151,8 @@ fn prepare(
         file.write_all(format!("exec {profile}").as_bytes())
             .doing(|| format!("take the AppArmor profile {profile}"))?;
     }
-    if !keeps_privileges && let Some(filter) = &order.seccomp {
-        load_filter(filter)?;
+    if !keeps_privileges && let Some(filter) = &order.filter {
+        filter.install()?;
     }
     Ok(terminal)
 }
@@ -171,17 +167,10 @@ fn become_user(process: &oci::Process) -> Result<(), ExecError> {
         umask: user.umask(),
     })?;
     rustix::thread::set_keep_capabilities(false).doing(|| "let go of capabilities".into())?;
-    // A change of credentials may have undone it (`fs.suid_dumpable`).
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .doing(|| "stay non-dumpable".into())?;
-    let Some(sets) = process.capabilities() else {
-        return Ok(());
-    };
-    let calls = create_syscall();
-    // The change of user has taken those that the rest needs out of effect.
-    reset_effective(calls.as_ref())
-        .and_then(|()| drop_privileges(sets, calls.as_ref()))
-        .map_err(|error| ExecError::Capabilities(error.to_string()))
+    not_dumpable()?;
+    let sets = process.capabilities().as_ref();
+    sets.map_or(Ok(()), drop_capabilities)
+        .map_err(ExecError::Process)
 }
 
 /// The file that takes the profile of the next program.
@@ -219,19 +208,8 @@ fn open_terminal(process: &oci::Process) -> Result<OwnedFd, ExecError> {
 /// The environment, with the home directory of the container's user where it
 /// has none.
 fn environment(process: &oci::Process) -> Vec<Vec<u8>> {
-    let mut environment: Vec<Vec<u8>> = process
-        .env()
-        .iter()
-        .flatten()
-        .map(|variable| variable.clone().into_bytes())
-        .collect();
-    if !environment
-        .iter()
-        .any(|variable| variable.starts_with(b"HOME="))
-    {
-        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let home = credentials::home(&passwd, process.user().uid());
-        environment.push(format!("HOME={home}").into_bytes());
-    }
-    environment
+    let mut environment = process.env().clone().unwrap_or_default();
+    let home = (!has_home(&mut environment)).then(|| home_of(process.user().uid()));
+    let environment = environment.into_iter().map(String::into_bytes);
+    environment.chain(home).collect()
 }

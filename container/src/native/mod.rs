@@ -10,6 +10,8 @@
 //! it gets the container's other namespaces and a [`tree`] of its own.
 
 #[cfg(feature = "native")]
+mod confine;
+#[cfg(feature = "native")]
 pub mod create;
 #[cfg(feature = "native")]
 pub mod exec;
@@ -22,7 +24,9 @@ mod streams;
 mod trace;
 pub mod tree;
 
-pub use order::{ExecOrder, FromHelper, HelperOrder, refuse, specification};
+pub use order::{
+    Confinement, ExecOrder, FromHelper, HelperOrder, left_hierarchies, refuse, specification,
+};
 
 use std::fs;
 #[cfg(feature = "native")]

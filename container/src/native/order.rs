@@ -7,6 +7,7 @@ use trireme_core::plan::Mount;
 use trireme_core::spec::oci;
 
 use crate::cgroup::Cgroup;
+use crate::filter::Filter;
 
 /// Where a helper mounts a container's root file system, in its own mount
 /// namespace: every host has this folder, and what a container is given of the
@@ -15,6 +16,7 @@ const PLACE: &str = "/proc/fs";
 
 /// What a helper is to do, before anything else is said.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HelperOrder {
     /// The container's id.
     pub id: String,
@@ -25,6 +27,46 @@ pub struct HelperOrder {
     pub spec: oci::Spec,
     /// What is mounted as the root file system, first to last.
     pub rootfs: Vec<Mount>,
+    /// The files by which it joins the container's cgroups, as [`left_hierarchies`] tells them.
+    pub cgroup: Vec<PathBuf>,
+    /// How its process is confined in the end, where that is not left to `libcontainer`.
+    pub confinement: Option<Confinement>,
+}
+
+/// A system call filter that has been made of a profile, where `libcontainer` would make its own for
+/// each container; and what it can only be installed with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confinement {
+    /// The filter.
+    pub(super) filter: Filter,
+    /// The capabilities that are left then, where the filter takes one to be installed: without
+    /// `no_new_privs`.
+    pub(super) capabilities: Option<oci::LinuxCapabilities>,
+}
+
+impl Confinement {
+    /// Takes what it does out of the specification for `libcontainer`, which [`specification`] has
+    /// made.
+    #[must_use]
+    pub fn taken_from(spec: &mut oci::Spec, filter: Filter) -> Self {
+        if let Some(linux) = spec.linux_mut() {
+            linux.set_seccomp(None);
+        }
+        let mut capabilities = None;
+        if let Some(process) = spec.process_mut()
+            && process.no_new_privileges() != Some(true)
+        {
+            // None is all of them, for libcontainer.
+            limit_capabilities(process);
+            capabilities.clone_from(process.capabilities());
+            process.set_capabilities(None);
+        }
+        Confinement {
+            filter,
+            capabilities,
+        }
+    }
 }
 
 impl HelperOrder {
@@ -38,11 +80,12 @@ impl HelperOrder {
 
 /// What a process is to become that is executed in a container.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ExecOrder {
     /// The process.
     pub process: oci::Process,
     /// The container's system call filter.
-    pub seccomp: Option<oci::LinuxSeccomp>,
+    pub filter: Option<Filter>,
     /// The files by which it joins the container's cgroups.
     pub cgroup: Vec<PathBuf>,
     /// Whether it is told of a mount namespace other than the first process's.
@@ -73,6 +116,7 @@ pub enum FromHelper {
 /// The reason, for the user.
 pub fn refuse(spec: &oci::Spec) -> Result<(), String> {
     spec.process().as_ref().map_or(Ok(()), refuse_label)?;
+    spec.mounts().iter().flatten().try_for_each(refuse_links)?;
     let Some(linux) = spec.linux() else {
         return Ok(());
     };
@@ -97,6 +141,41 @@ pub(super) fn refuse_label(process: &oci::Process) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Why links cannot be kept from being followed on a mount: `libcontainer` knows no word for one mount
+/// without those below it.
+fn refuse_links(mount: &oci::Mount) -> Result<(), String> {
+    let mut options = mount.options().iter().flatten();
+    if names_links(mount) && options.any(|option| option == "rbind") {
+        return Err(format!(
+            "mount {}: rbind with nosymfollow or symfollow is not supported for Linux programs; use \
+             rnosymfollow or rsymfollow, or bind",
+            mount.destination().display()
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a mount's options have a word on links that `libcontainer` does not know.
+fn names_links(mount: &oci::Mount) -> bool {
+    mount
+        .options()
+        .iter()
+        .flatten()
+        .any(|word| is_of_links(word))
+}
+
+fn is_of_links(word: &str) -> bool {
+    matches!(word, "nosymfollow" | "symfollow")
+}
+
+/// Puts those that it knows in their place, for a mount that has none below it yet.
+fn with_known_links(mount: &mut oci::Mount) {
+    let mut options = mount.options().clone().unwrap_or_default();
+    let words = options.iter_mut().filter(|word| is_of_links(word));
+    words.for_each(|word| word.insert(0, 'r'));
+    mount.set_options(Some(options));
 }
 
 /// The specification as `libcontainer` is given it. Limits are left out but, on
@@ -138,6 +217,10 @@ pub fn specification(
             .collect();
         spec.set_mounts(Some(mounts));
     }
+    if let Some(mounts) = spec.mounts_mut() {
+        let those = mounts.iter_mut().filter(|mount| names_links(mount));
+        those.for_each(with_known_links);
+    }
     let mut devices = oci::LinuxResources::default();
     let rules = linux.resources().as_ref();
     let rules = rules.and_then(|resources| resources.devices().clone());
@@ -175,6 +258,29 @@ pub(super) fn limit_capabilities(process: &mut oci::Process) {
         .set_inheritable(inheritable)
         .set_ambient(ambient);
     process.set_capabilities(Some(sets));
+}
+
+/// The files by which a helper joins those of a container's cgroups that `libcontainer` moves nobody
+/// into: on v1 those of other controllers, and of those hierarchies by which systemd knows whose a
+/// process is. What it makes is born there, before it has a cgroup namespace.
+#[must_use]
+pub fn left_hierarchies(cgroup: &Cgroup) -> Vec<PathBuf> {
+    /// `ControllerType` of libcgroups 0.7.
+    const MOVED: [&str; 12] = [
+        "blkio",
+        "cpu",
+        "cpuacct",
+        "cpuset",
+        "devices",
+        "freezer",
+        "hugetlb",
+        "memory",
+        "net_cls",
+        "net_prio",
+        "perf_event",
+        "pids",
+    ];
+    cgroup.join_files_without(&MOVED)
 }
 
 /// What stands for a mount of the container's cgroups: libcontainer 0.7 looks for
@@ -266,6 +372,44 @@ mod tests {
                 assert!(set.as_ref().unwrap().is_empty(), "{sets:?}");
             }
         }
+    }
+
+    #[test]
+    fn capabilities_are_left_to_libcontainer_where_the_filter_takes_none() {
+        let filter = serde_json::json!({ "flags": 0, "program": [] });
+        let filter: Filter = serde_json::from_value(filter).unwrap();
+        for (no_new_privs, are_left) in [("true", true), ("false", false)] {
+            let mut spec = adapted(&format!(
+                r#"{{"ociVersion": "1.1.0", "root": {{"path": "rootfs"}}, "process":
+                    {{"cwd": "/", "args": ["/x"], "user": {{"uid": 0, "gid": 0}},
+                      "noNewPrivileges": {no_new_privs}}},
+                    "linux": {{"seccomp": {{"defaultAction": "SCMP_ACT_ALLOW"}}}}}}"#
+            ));
+            let confinement = Confinement::taken_from(&mut spec, filter.clone());
+            assert!(spec.linux().as_ref().unwrap().seccomp().is_none());
+            let left = spec.process().as_ref().unwrap().capabilities().is_some();
+            assert_eq!(left, are_left);
+            assert_eq!(confinement.capabilities.is_some(), !are_left);
+        }
+    }
+
+    #[test]
+    fn links_are_not_followed_where_that_is_asked_for() {
+        let spec = |options: &str| {
+            format!(
+                r#"{{"ociVersion": "1.1.0", "root": {{"path": "rootfs"}}, "mounts":
+                    [{{"destination": "/a", "type": "none", "source": "/b", "options": {options}}}]}}"#
+            )
+        };
+        let adapted = adapted(&spec(r#"["bind", "nosymfollow"]"#));
+        let mounts = adapted.mounts().as_ref().unwrap();
+        let options = mounts[0].options().as_ref().unwrap();
+        assert_eq!(options[..], ["bind", "rnosymfollow"]);
+        let refused = |options: &str| refuse(&serde_json::from_str(&spec(options)).unwrap());
+        let reason = refused(r#"["rbind", "nosymfollow"]"#).unwrap_err();
+        assert!(reason.contains("mount /a"), "{reason}");
+        refused(r#"["bind", "nosymfollow"]"#).unwrap();
+        refused(r#"["rbind", "rnosymfollow"]"#).unwrap();
     }
 
     #[test]

@@ -3,15 +3,15 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
-use super::key::{Key, hex};
+use super::key::Key;
+use crate::shelf::Shelf;
 
-/// How many files an index knows at most; each takes a page of memory.
+/// How many files an index knows at most.
 const MAX_KNOWN: usize = 4096;
 
 /// What tells a file's contents apart without reading them: its inode and the
@@ -75,28 +75,24 @@ impl FileIdentity {
 /// Which key a file that was seen since boot has, kept in a folder that does
 /// not survive a boot.
 #[derive(Clone, Debug)]
-pub struct IdentityIndex {
-    dir: PathBuf,
-}
+pub struct IdentityIndex(Shelf);
 
 impl IdentityIndex {
     /// The index below the run directory; it is made when first written.
     pub fn new(run: &Path) -> Self {
-        IdentityIndex {
-            dir: run.join("identities"),
-        }
+        IdentityIndex(Shelf::new(run, "identities", MAX_KNOWN))
     }
 
     /// The key of the file for one engine build, settings and processor, given
     /// as `context`.
     pub fn find(&self, identity: &FileIdentity, context: &str) -> Option<Key> {
-        let text = fs::read_to_string(self.path(identity, context)).ok()?;
-        Key::parse(text.trim_end())
+        let line = identity.line();
+        let text = self.0.find(&[line.as_bytes(), context.as_bytes()])?;
+        Key::parse(str::from_utf8(&text).ok()?)
     }
 
-    /// Remembers the key of a file that is settled. Where there are more than
-    /// [`MAX_KNOWN`], forgets the half that was learnt first; such a file is
-    /// read again.
+    /// Remembers the key of a file that is settled. One that is forgotten for others
+    /// is read again.
     ///
     /// # Errors
     ///
@@ -105,33 +101,9 @@ impl IdentityIndex {
         if !identity.is_settled(SystemTime::now()) {
             return Ok(());
         }
-        fs::create_dir_all(&self.dir)?;
-        let path = self.path(identity, context);
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        fs::write(&temporary, key.as_str())?;
-        fs::rename(&temporary, &path)?;
-        self.forget(MAX_KNOWN)
-    }
-
-    fn forget(&self, max: usize) -> io::Result<()> {
-        let mut known: Vec<_> = fs::read_dir(&self.dir)?.flatten().collect();
-        if known.len() <= max {
-            return Ok(());
-        }
-        known.sort_by_cached_key(|file| file.metadata().and_then(|it| it.modified()).ok());
-        for file in &known[..known.len() - max / 2] {
-            // Another server may have been quicker.
-            let _ = fs::remove_file(file.path());
-        }
-        Ok(())
-    }
-
-    fn path(&self, identity: &FileIdentity, context: &str) -> PathBuf {
-        let mut hash = Sha256::new();
-        hash.update(identity.line());
-        hash.update([0]);
-        hash.update(context);
-        self.dir.join(hex(&hash.finalize()))
+        let line = identity.line();
+        let subject = [line.as_bytes(), context.as_bytes()];
+        self.0.keep(&subject, key.as_str().as_bytes())
     }
 }
 
@@ -161,26 +133,6 @@ mod tests {
         assert_eq!(index.find(&identity(5), "one"), Some(key()));
         assert_eq!(index.find(&identity(5), "two"), None);
         assert_eq!(index.find(&identity(6), "one"), None);
-    }
-
-    #[test]
-    fn what_was_learnt_first_is_forgotten_first() {
-        let run = tempfile::tempdir().unwrap();
-        let index = IdentityIndex::new(run.path());
-        for changed in 0..5 {
-            index.remember(&identity(changed), "one", &key()).unwrap();
-            let learnt = SystemTime::UNIX_EPOCH + Duration::from_secs(changed as u64);
-            let file = fs::File::options()
-                .write(true)
-                .open(index.path(&identity(changed), "one"));
-            file.unwrap().set_modified(learnt).unwrap();
-        }
-        index.forget(5).unwrap();
-        assert_eq!(index.find(&identity(0), "one"), Some(key()));
-        index.forget(4).unwrap();
-        for (changed, known) in [(0, None), (2, None), (3, Some(key())), (4, Some(key()))] {
-            assert_eq!(index.find(&identity(changed), "one"), known, "{changed}");
-        }
     }
 
     #[test]

@@ -89,6 +89,7 @@ pub struct TerminalSize {
 
 /// Everything init has to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// The container's id, for messages.
     pub id: String,
@@ -127,8 +128,6 @@ pub struct Plan {
     pub oom_score_adj: Option<i32>,
     /// Kernel parameters of the container's namespaces.
     pub sysctl: BTreeMap<String, String>,
-    /// The system call filter.
-    pub seccomp: Option<oci::LinuxSeccomp>,
     /// Whether the guest may use the container's network.
     pub network: bool,
 }
@@ -177,7 +176,8 @@ impl Plan {
             .process()
             .as_ref()
             .ok_or(PlanError::Missing("process"))?;
-        let linux = spec.linux().clone().unwrap_or_default();
+        let none = oci::Linux::default();
+        let linux = spec.linux().as_ref().unwrap_or(&none);
         let args = process.args().clone().unwrap_or_default();
         // Whether the image holds a program all the same shows later.
         let first = args.first().map_or("/", String::as_str);
@@ -198,7 +198,7 @@ impl Plan {
             cwd,
             hostname: own_uts(&namespaces, "hostname", spec.hostname())?,
             domainname: own_uts(&namespaces, "domainname", spec.domainname())?,
-            root: root(spec, &linux, input.bundle, input.rootfs)?,
+            root: root(spec, linux, input.bundle, input.rootfs)?,
             mounts,
             masked_paths: linux.masked_paths().clone().unwrap_or_default(),
             readonly_paths: linux.readonly_paths().clone().unwrap_or_default(),
@@ -212,7 +212,6 @@ impl Plan {
             oom_score_adj: process.oom_score_adj(),
             sysctl: namespaces.sysctl(linux.sysctl().clone().unwrap_or_default())?,
             namespaces,
-            seccomp: linux.seccomp().clone(),
             network: input.network,
         };
         Ok(Planned {

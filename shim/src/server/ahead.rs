@@ -20,6 +20,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
+use trireme_container::filter::Filter;
 use trireme_container::link::Link;
 use trireme_container::process::Child;
 use trireme_core::config::ServerMode;
@@ -45,6 +46,8 @@ pub(super) struct Early {
     /// The specification as it was in the bundle.
     text: Vec<u8>,
     pub spec: oci::Spec,
+    /// Its system call filter, or why there is none.
+    pub filter: Result<Option<Filter>, ServiceError>,
     pub site: Site,
     pub init: EarlyInit,
 }
@@ -274,6 +277,7 @@ impl Maker {
         match self.early_init(&spec, &namespaces, &site).await {
             Ok(init) => Some(Early {
                 text,
+                filter: self.filters.of(&spec).await,
                 spec,
                 site,
                 init,

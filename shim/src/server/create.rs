@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::unix::AsyncFd;
 use trireme_container::cgroup::{Cgroup, Layout};
+use trireme_container::filter::Filter;
 use trireme_container::link::{Link, ToInit};
 use trireme_container::process::Child;
 use trireme_core::config::{Network, ServerMode};
-use trireme_core::plan::{Input, Mount, NamespaceKind, Namespaces, Plan, PlanError, Planned};
+use trireme_core::plan::{Mount, NamespaceKind, Namespaces, Plan};
 use trireme_core::spec::{self, oci};
 
 use super::abandon::Abandoned;
@@ -19,6 +20,7 @@ use super::ahead::{Early, EarlyInit};
 use super::code::CodeStore;
 use super::container::{Container, Launcher};
 use super::error::ServiceError;
+use super::filters::Filters;
 use super::hooks::Hooks;
 use super::log::TaskLog;
 use super::logger::Whose;
@@ -30,6 +32,7 @@ use super::process::{Process, reap};
 use super::sandbox::Sandboxes;
 use super::scope::Holder;
 use super::site::{Site, resources};
+use super::sketch::Sketch;
 use super::spawn::{Birth, Born, Errand, Newborn, say};
 use super::streams::{GuestStreams, StreamNames};
 use super::tree::Tree;
@@ -53,15 +56,10 @@ pub struct Maker {
     pub layout: Layout,
     /// Precompiled code.
     pub code: CodeStore,
+    /// System call filters.
+    pub filters: Filters,
     /// The pods that this server makes itself.
     pub sandboxes: Sandboxes,
-}
-
-/// What is known of a container before there is any of it.
-struct Sketch {
-    plan: Plan,
-    /// Why no guest can be given what the specification asks.
-    refusal: Option<PlanError>,
 }
 
 impl Maker {
@@ -93,11 +91,15 @@ impl Maker {
             ));
         }
         let bundle = Path::new(&request.bundle);
-        let (spec, begun) = match early {
-            Some(early) => (early.spec, Some((early.site, early.init))),
-            None => (self.specification(bundle, &request.id)?, None),
+        let (spec, filter, begun) = match early {
+            Some(early) => (early.spec, early.filter, Some((early.site, early.init))),
+            None => {
+                let spec = self.specification(bundle, &request.id)?;
+                let filter = self.filters.of(&spec).await;
+                (spec, filter, None)
+            }
         };
-        let (sketch, notices) = match self.sketch(&spec, request, bundle) {
+        let (sketch, notices) = match self.sketch(&spec, filter, request, bundle) {
             Ok(sketched) => sketched,
             Err(error) => {
                 if let Some((site, init)) = begun {
@@ -141,49 +143,6 @@ impl Maker {
         request.checkpoint.is_empty()
             && !self.is_furnished(&early.spec, &request.id)
             && spec::text(bundle).is_ok_and(|text| early.is_of(bundle, &text))
-    }
-
-    /// The plan of a guest; or, where none can be given what is asked, one by
-    /// which a Linux program is told from a guest.
-    fn sketch(
-        &self,
-        spec: &oci::Spec,
-        request: &api::CreateTaskRequest,
-        bundle: &Path,
-    ) -> Result<(Sketch, Notices), ServiceError> {
-        let rootfs = request
-            .rootfs
-            .iter()
-            .map(|mount| {
-                let destination = bundle.join("rootfs");
-                let source = PathBuf::from(&mount.source);
-                Mount::new(destination, mount.type_.clone(), source, &mount.options)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let input = || Input {
-            id: &request.id,
-            bundle,
-            rootfs: rootfs.clone(),
-            engine: self.order.engine.clone(),
-            network: self.has_network(),
-        };
-        match Plan::from_spec(spec, input()) {
-            Ok(Planned {
-                plan,
-                ignored,
-                left_out,
-            }) => {
-                let refusal = None;
-                Ok((Sketch { plan, refusal }, Notices { ignored, left_out }))
-            }
-            Err(error) => match Plan::to_look(spec, input()) {
-                Ok(plan) => {
-                    let refusal = Some(error);
-                    Ok((Sketch { plan, refusal }, Notices::default()))
-                }
-                Err(_) => Err(error.into()),
-            },
-        }
     }
 
     async fn build(
@@ -237,6 +196,7 @@ impl Maker {
         let waits = hooks.before_start() && sketch.refusal.is_none();
         let errand = Errand {
             plan,
+            filter: sketch.filter.as_ref(),
             streams: &streams,
             hooks: waits,
             look: sketch.refusal.is_some(),
@@ -275,7 +235,7 @@ impl Maker {
             Err(error) => Err(error),
         };
         let made = match (result, sketch.refusal) {
-            (Ok(Born::Guest), _) => match streams.handed_over() {
+            (Ok(Born::Guest), None) => match streams.handed_over() {
                 Ok(streams) => Ok(Launched {
                     launcher: Launcher::Wasm,
                     child,
@@ -290,13 +250,13 @@ impl Maker {
             },
             (Ok(Born::Native), _) => {
                 let _ = reap(&child).await;
-                let launch = self.linux(spec, plan, site, abandoned);
+                let launch = self.linux(spec, plan, sketch.filter.as_ref(), site, abandoned);
                 self.launch(&launch, streams).await
             }
             // A guest, or nothing that could be run at all; no hook has run.
-            (Err(_), Some(refusal)) => {
+            (Ok(Born::Guest) | Err(_), Some(refusal)) => {
                 let _ = reap(&child).await;
-                return Err(refusal.into());
+                return Err(refusal);
             }
             (Err(error), None) => {
                 // Whatever it says, nobody will read it any more.
@@ -360,12 +320,14 @@ impl Maker {
         &self,
         spec: &'a oci::Spec,
         plan: &'a Plan,
+        filter: Option<&'a Filter>,
         site: &'a Site,
         abandoned: &'a Abandoned,
     ) -> Launch<'a> {
         Launch {
             id: &site.record.id,
             spec,
+            filter,
             root: &plan.root,
             state: &site.state_dir,
             cgroup: site.cgroup(),
@@ -392,20 +354,6 @@ impl Maker {
     /// Whether the handler lets guests use the container's network.
     pub(super) fn has_network(&self) -> bool {
         self.order.network == Network::Container
-    }
-}
-
-/// What of the specification a guest is not given.
-#[derive(Default)]
-struct Notices {
-    ignored: Vec<String>,
-    left_out: Vec<String>,
-}
-
-impl Notices {
-    fn log(&self, log: &TaskLog) {
-        self.ignored.iter().for_each(|notice| log.warn(notice));
-        self.left_out.iter().for_each(|notice| log.debug(notice));
     }
 }
 

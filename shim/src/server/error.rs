@@ -2,6 +2,7 @@
 
 use trireme_container::SysError;
 use trireme_container::cgroup::CgroupError;
+use trireme_container::filter::FilterError;
 use trireme_container::stdio::StdioError;
 use trireme_core::lifecycle::Refusal;
 use trireme_core::message;
@@ -43,6 +44,9 @@ pub enum ServiceError {
     /// The cgroups cannot be used.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    /// There is no system call filter for the profile.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// The streams cannot be opened.
     #[error(transparent)]
     Stdio(#[from] StdioError),

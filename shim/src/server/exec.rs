@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use tokio::io::unix::AsyncFd;
+use trireme_container::filter::Filter;
 use trireme_container::link::{Link, ToInit};
 use trireme_container::native::{ExecOrder, FromHelper};
 use trireme_container::process::Child;
@@ -127,8 +128,13 @@ impl Exec {
             Launcher::Wasm => maker.execute(container, self, abandoned).await?,
             Launcher::Native => {
                 let spec = spec_of(container, self)?;
+                let filter = maker.filters.of(&spec).await?;
                 let streams = self.streams(&spec, maker, abandoned).await?;
-                let beside = Beside { spec, tree: None };
+                let beside = Beside {
+                    spec,
+                    filter,
+                    tree: None,
+                };
                 maker
                     .execute_linux(container, self, streams, beside, abandoned)
                     .await?;
@@ -257,6 +263,7 @@ impl Maker {
     ) -> Result<(), ServiceError> {
         let spec = spec_of(container, exec)?;
         let plan = self.plan_of(&spec, container)?;
+        let filter = self.filters.of(&spec).await?;
         let streams = exec.streams(&spec, self, abandoned).await?;
         let init = container.init.open()?;
         let birth = Birth {
@@ -271,6 +278,7 @@ impl Maker {
         };
         let errand = Errand {
             plan: &plan,
+            filter: filter.as_ref(),
             streams: &streams,
             hooks: false,
             look: false,
@@ -290,7 +298,7 @@ impl Maker {
                     .map_err(|error| ServiceError::Setup(error.to_string()))?;
                 container.forget(child.pid.unsigned_abs());
                 let tree = Some(self.tree(container, abandoned).await?);
-                let beside = Beside { spec, tree };
+                let beside = Beside { spec, filter, tree };
                 return self
                     .execute_linux(container, exec, streams, beside, abandoned)
                     .await;
@@ -345,11 +353,10 @@ impl Maker {
         beside: Beside,
         abandoned: &Abandoned,
     ) -> Result<(), ServiceError> {
-        let Beside { spec, tree } = beside;
-        let linux = spec.linux().as_ref();
+        let Beside { spec, filter, tree } = beside;
         let order = ExecOrder {
             process: spec.process().clone().unwrap_or_default(),
-            seccomp: linux.and_then(|linux| linux.seccomp().clone()),
+            filter,
             cgroup: container.cgroup.join_files(),
             tree: tree.is_some(),
         };
@@ -381,6 +388,8 @@ impl Maker {
 struct Beside {
     /// The container's specification, with its process.
     spec: oci::Spec,
+    /// Its system call filter.
+    filter: Option<Filter>,
     /// Its mount namespace, where that is not the first process's.
     tree: Option<OwnedFd>,
 }

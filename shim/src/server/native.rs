@@ -12,8 +12,9 @@ use serde::Serialize;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 use trireme_container::cgroup::Cgroup;
+use trireme_container::filter::Filter;
 use trireme_container::link::Link;
-use trireme_container::native::{self, ExecOrder, FromHelper, HelperOrder};
+use trireme_container::native::{self, Confinement, ExecOrder, FromHelper, HelperOrder};
 use trireme_container::process::{Child, ProcessId, Spawn, kill, new_mounts};
 use trireme_container::state::StateDir;
 use trireme_container::stdio;
@@ -39,6 +40,8 @@ pub(super) struct Launch<'a> {
     pub id: &'a str,
     /// Its specification.
     pub spec: &'a oci::Spec,
+    /// Its system call filter, unless only `libcontainer` can make it.
+    pub filter: Option<&'a Filter>,
     /// Its root file system.
     pub root: &'a Root,
     /// Where its state is kept.
@@ -130,17 +133,22 @@ impl Maker {
     ) -> Result<(Child, AsyncFd<Link>), ServiceError> {
         fs::create_dir(dir).map_err(failed)?;
         let Root { path, mounts, .. } = launch.root;
+        let mut spec = native::specification(
+            launch.spec.clone(),
+            path,
+            mounts,
+            launch.cgroup,
+            launch.cgroup_path,
+        );
+        let filter = launch.filter.cloned();
+        let confinement = filter.map(|filter| Confinement::taken_from(&mut spec, filter));
         let order = HelperOrder {
             id: launch.id.to_owned(),
             dir: dir.to_owned(),
-            spec: native::specification(
-                launch.spec.clone(),
-                path,
-                mounts,
-                launch.cgroup,
-                launch.cgroup_path,
-            ),
+            spec,
             rootfs: mounts.clone(),
+            cgroup: native::left_hierarchies(launch.cgroup),
+            confinement,
         };
         self.spawn_helper(&Helper {
             verb: c"native",

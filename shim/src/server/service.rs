@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, IntoRawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use containerd_shim_protos::protobuf::MessageField;
 use tokio::sync::Notify;
 use trireme_container::cgroup::Layout;
 use trireme_container::process;
+use trireme_container::state;
 use trireme_core::config::ServerMode;
 
 use super::abandon::{self, Abandon};
@@ -19,6 +20,7 @@ use super::container::Container;
 use super::create::Maker;
 use super::error::ServiceError;
 use super::events::Events;
+use super::filters::Filters;
 use super::networks::Networks;
 use super::process::{Process, lock};
 use super::sandbox::{self, Sandboxes};
@@ -63,6 +65,7 @@ impl Service {
             maker: Maker {
                 layout: Layout::detect()?,
                 code: CodeStore::new(order.clone(), executor.clone()),
+                filters: Filters::new(Path::new(state::ROOT)),
                 zygote: Zygote::of(&order, &executor),
                 networks: Networks::default(),
                 executor,

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tokio::io::unix::AsyncFd;
 use trireme_container::cgroup::Cgroup;
+use trireme_container::filter::Filter;
 use trireme_container::link::{FirstOrder, FromInit, InitOrder, Link, ToInit};
 use trireme_container::process::{Child, EXECUTOR, Spawn, new_namespaces};
 use trireme_container::stdio;
@@ -75,6 +76,8 @@ impl<'a> Birth<'a> {
 pub(super) struct Errand<'a> {
     /// The container's plan, or what is executed in it.
     pub plan: &'a Plan,
+    /// The container's system call filter.
+    pub filter: Option<&'a Filter>,
     /// Its standard streams.
     pub streams: &'a GuestStreams,
     /// Whether it has to wait for hooks.
@@ -87,6 +90,7 @@ impl Errand<'_> {
     fn order(&self, network: bool) -> InitOrder {
         InitOrder {
             plan: self.plan.clone(),
+            filter: self.filter.cloned(),
             network,
             hooks: self.hooks,
             look: self.look,

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use rustix::net::Shutdown;
+use trireme_container::filter::Filter;
 use trireme_container::init::{order, signals};
 use trireme_container::link::{FromInit, InitOrder, Link, ToInit};
 use trireme_container::process::{LINK_FD, PLAN_FD};
@@ -45,7 +46,14 @@ fn run() -> Result<u8> {
         )
     };
     // SAFETY: the standard streams have been the guest's from the beginning.
-    let InitOrder { plan, hooks, .. } = unsafe { order::receive(&link, order, |_| ())? };
+    let InitOrder {
+        plan,
+        filter,
+        hooks,
+        look,
+        ..
+    } = unsafe { order::receive(&link, order, |_| ())? };
+    filter.as_ref().map_or(Ok(()), Filter::install)?;
     if hooks {
         link.send(&FromInit::Built, None)?;
         link.receive::<ToInit>()?;
@@ -57,6 +65,11 @@ fn run() -> Result<u8> {
     if plan.entry.path == LINUX {
         link.send(&FromInit::Native, None)?;
         return Ok(0);
+    }
+    if look {
+        let message = "a guest".to_owned();
+        link.send(&FromInit::Failed { message }, None)?;
+        return Ok(1);
     }
     if plan.entry.path == NOTHING {
         let message = format!("exec: \"{}\": no such file or directory", plan.entry.path);

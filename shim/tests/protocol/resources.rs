@@ -1,11 +1,17 @@
 //! What a server has of cgroups and limits, and what it leaves to its containers.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io;
+use std::os::unix::fs::DirEntryExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use serde_json::json;
+use serde_json::{Value, json};
+use trireme_container::state;
 use trireme_tests::protocol::client::Client;
 use trireme_tests::protocol::methods::TASK_V2;
 
@@ -14,7 +20,7 @@ use crate::server::ended;
 
 /// One trial for each behaviour.
 pub fn trials() -> Vec<Trial> {
-    let cases: [(&str, Case); 3] = [
+    let cases: [(&str, Case); 5] = [
         (
             "the_next_server_removes_what_was_paused",
             the_next_server_removes_what_was_paused,
@@ -26,6 +32,14 @@ pub fn trials() -> Vec<Trial> {
         (
             "a_server_may_open_more_files_than_its_guests",
             a_server_may_open_more_files_than_its_guests,
+        ),
+        (
+            "a_filter_is_made_once_for_all_with_its_profile",
+            a_filter_is_made_once_for_all_with_its_profile,
+        ),
+        (
+            "a_filter_that_nobody_can_have_is_told",
+            a_filter_that_nobody_can_have_is_told,
         ),
     ];
     trials_of("resources", cases)
@@ -94,4 +108,68 @@ fn a_server_may_open_more_files_than_its_guests() -> Result<()> {
     ensure!(now == most && now != "1024", "{server}");
     ensure!(guest == format!("1024 {most}"), "{guest}");
     Ok(())
+}
+
+/// A profile that no other test has: it is of this moment.
+fn profile(action: &str) -> Value {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_nanos() as u64;
+    let of_this = json!({ "index": 1, "value": now, "op": "SCMP_CMP_EQ" });
+    let rule = json!({ "names": ["getpriority"], "action": action, "args": [of_this] });
+    json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] })
+}
+
+fn with_profile(profile: Value) -> Result<Fixture> {
+    let mut fixture = Fixture::new("/sleep.wasm", |_| json!({}))?;
+    let mut spec = fixture.spec()?;
+    spec["linux"]["seccomp"] = profile;
+    fixture.bundle = fixture.server.bundle(ID, spec)?;
+    Ok(fixture)
+}
+
+/// By any server since boot.
+fn a_filter_is_made_once_for_all_with_its_profile() -> Result<()> {
+    let folder = Path::new(state::ROOT).join("filters");
+    let known = || -> Result<BTreeMap<u64, PathBuf>> {
+        let files = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            files => files?,
+        };
+        let files = files.map(|file| file.map(|file| (file.ino(), file.path())));
+        Ok(files.collect::<io::Result<_>>()?)
+    };
+    let before = known()?;
+    let profile = profile("SCMP_ACT_ERRNO");
+    let mut after = Vec::new();
+    for _ in 0..2 {
+        let mut fixture = with_profile(profile.clone())?;
+        let created = fixture.create()?.expect()?;
+        let pid = created["pid"].as_u64().context("a pid")?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        ensure!(status.contains("Seccomp:\t2\n"), "{status}");
+        fixture.call("Delete")?;
+        fixture.expect_gone()?;
+        after.push(known()?);
+    }
+    let made = after[0]
+        .iter()
+        .filter(|(file, _)| !before.contains_key(file));
+    let made: Vec<_> = made.collect();
+    ensure!(!made.is_empty(), "it was not kept: {after:?}");
+    for (file, path) in made {
+        // A file that is written anew is another.
+        ensure!(after[1].contains_key(file), "it was made again: {after:?}");
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+fn a_filter_that_nobody_can_have_is_told() -> Result<()> {
+    let mut fixture = with_profile(profile("SCMP_ACT_NOTIFY"))?;
+    let message = refusal(fixture.create()?)?;
+    ensure!(
+        message.contains("seccomp: SCMP_ACT_NOTIFY is not"),
+        "{message}"
+    );
+    fixture.expect_gone()
 }
