@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Seek, Write};
 
 use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
 use serde::Serialize;
 
 /// What a reader may do with a file's pages.
@@ -52,10 +53,12 @@ impl Unsealed {
             Pages::Data => MemfdFlags::NOEXEC_SEAL,
             Pages::Code => MemfdFlags::EXEC,
         };
-        // Before Linux 6.3 there is no such flag, and every memory file can be
-        // mapped as code.
-        let fd = rustix::fs::memfd_create(name, flags | wanted)
-            .or_else(|_| rustix::fs::memfd_create(name, flags))?;
+        let fd = match rustix::fs::memfd_create(name, flags | wanted) {
+            // Before Linux 6.3 there is no such flag, and every memory file can be
+            // mapped as code.
+            Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags),
+            made => made,
+        }?;
         Ok(Unsealed(File::from(fd)))
     }
 

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -39,7 +40,9 @@ impl Shelf {
     ///
     /// When the folder cannot be written.
     pub fn keep(&self, subject: &[&[u8]], learnt: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.dir)?;
+        // What is learnt is believed.
+        let mut dir = fs::DirBuilder::new();
+        dir.recursive(true).mode(0o700).create(&self.dir)?;
         let path = self.path(subject);
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
         let written = fs::write(&temporary, learnt).and_then(|()| fs::rename(&temporary, &path));

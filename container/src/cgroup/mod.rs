@@ -247,9 +247,10 @@ impl Cgroup {
     pub fn update(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
         let mut resources = resources.clone();
         resources.set_devices(None);
-        if let Some(scope) = &self.scope {
-            let whole = self.with_whole_quota(&resources);
-            self.undisturbed(|| scope.update(&whole, self.version))?;
+        if let Some(scope) = &self.scope
+            && let Some(change) = scope.change(&self.with_whole_quota(&resources), self.version)?
+        {
+            self.undisturbed(|| change.make())?;
         }
         self.set_limits(&resources)
     }

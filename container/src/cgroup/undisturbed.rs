@@ -3,7 +3,7 @@
 //! everything. So what has been there is put back, and on v1 nobody in the cgroup runs meanwhile.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use trireme_core::spec::oci::LinuxResources;
@@ -50,7 +50,7 @@ impl Cgroup {
             // systemd may have written the same, or a limit that is to grow again.
             let _ = fs::write(file, value.trim());
         }
-        let allowed = devices.map_or(Ok(()), |(_, list)| self.allow_devices(&list));
+        let allowed = devices.map_or(Ok(()), |(file, list)| allow_devices(&file, &list));
         if is_frozen {
             self.set_frozen(false)?;
         }
@@ -74,23 +74,6 @@ impl Cgroup {
         let file = self.controller(controller)?.join(file);
         let value = fs::read_to_string(&file).ok()?;
         Some((file, value))
-    }
-
-    /// Allows what a `devices.list` says and no more. Where that is everything, systemd has been told
-    /// so, or to deny what the list cannot tell.
-    fn allow_devices(&self, list: &str) -> Result<(), SysError> {
-        let Some(folder) = self.controller("devices") else {
-            return Ok(());
-        };
-        if list.lines().any(|rule| rule.starts_with('a')) {
-            return Ok(());
-        }
-        let rules = list.lines().map(|rule| ("devices.allow", rule));
-        for (file, rule) in [("devices.deny", "a")].into_iter().chain(rules) {
-            let file = folder.join(file);
-            fs::write(&file, rule).doing(|| format!("write {rule} to {}", file.display()))?;
-        }
-        Ok(())
     }
 
     /// The same limits, with both halves of a quota where one is given: systemd knows but a share.
@@ -127,13 +110,34 @@ impl Cgroup {
     }
 }
 
+/// Allows what a `devices.list` has said and no more, where it says something else now. Where it was
+/// everything, systemd has been told so, or to deny what the list cannot tell.
+fn allow_devices(file: &Path, list: &str) -> Result<(), SysError> {
+    let is_same = fs::read_to_string(file).is_ok_and(|now| now == list);
+    if is_same || list.lines().any(|rule| rule.starts_with('a')) {
+        return Ok(());
+    }
+    let write = |name: &str, rule: &str| {
+        let file = file.with_file_name(name);
+        fs::write(&file, rule).doing(|| format!("write {rule} to {}", file.display()))
+    };
+    let denied = match write("devices.deny", "a") {
+        // Not where the container has made cgroups below; so could systemd not.
+        Err(error) if error.source.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        denied => denied,
+    };
+    // Each, whatever becomes of the others.
+    let allowed = list.lines().map(|rule| write("devices.allow", rule));
+    allowed.fold(denied, Result::and)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cgroup::Layout;
     use crate::cgroup::layout::Hierarchy;
 
-    fn cgroup(run: &std::path::Path) -> Cgroup {
+    fn cgroup(run: &Path) -> Cgroup {
         let hierarchy = |name: &str| Hierarchy {
             mount: run.join(name),
             controllers: vec![name.to_owned()],
@@ -156,6 +160,7 @@ mod tests {
         cgroup
             .undisturbed(|| {
                 fs::write(&quota, "30000\n").unwrap();
+                fs::write(run.path().join("devices/one/devices.list"), "a *:* rwm\n").unwrap();
                 Ok(())
             })
             .unwrap();
@@ -163,6 +168,15 @@ mod tests {
         let devices = |file: &str| fs::read_to_string(run.path().join("devices/one").join(file));
         assert_eq!(devices("devices.deny").unwrap(), "a");
         assert_eq!(devices("devices.allow").unwrap(), "c 1:3 rwm");
+    }
+
+    #[test]
+    fn devices_that_are_allowed_as_before_are_not_denied_meanwhile() {
+        let run = tempfile::tempdir().unwrap();
+        let cgroup = cgroup(run.path());
+        fs::write(run.path().join("devices/one/devices.list"), "c 1:3 rwm\n").unwrap();
+        cgroup.undisturbed(|| Ok(())).unwrap();
+        assert!(!run.path().join("devices/one/devices.deny").exists());
     }
 
     #[test]

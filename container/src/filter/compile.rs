@@ -9,7 +9,7 @@ use libseccomp::{
 use trireme_core::memory_file::{Pages, Unsealed};
 use trireme_core::spec::oci;
 
-use super::Filter;
+use super::{Filter, newer};
 
 /// The most instructions that a filter may have (`BPF_MAXINSNS` of `linux/bpf_common.h`).
 const MAX_INSTRUCTIONS: usize = 4096;
@@ -54,16 +54,19 @@ impl Filter {
     fn ordered(profile: &oci::LinuxSeccomp, order: Order) -> Result<Self, FilterError> {
         if profile.listener_path().is_some() {
             return Err(FilterError(
-                "listenerPath: notification is not supported for Wasm containers".into(),
+                "listenerPath: notification is not supported for guests and what is executed"
+                    .into(),
             ));
         }
         let default = action(profile.default_action(), profile.default_errno_ret())?;
         let mut filter = ScmpFilterContext::new(default).map_err(failed)?;
-        for arch in profile.architectures().iter().flatten() {
-            // An architecture that this machine does not run is of no use.
-            if let Ok(arch) = ScmpArch::from_str(&arch_name(*arch)) {
-                let _ = filter.add_arch(arch);
-            }
+        let listed = profile.architectures().iter().flatten();
+        // An architecture that this machine does not run is of no use.
+        let listed = listed.filter_map(|arch| ScmpArch::from_str(&arch_name(*arch)).ok());
+        let mut architectures: Vec<_> = listed.collect();
+        architectures.push(ScmpArch::native());
+        for arch in &architectures {
+            let _ = filter.add_arch(*arch);
         }
         let flags = match profile.flags() {
             Some(flags) => flags.iter().try_fold(0, |all, flag| {
@@ -80,7 +83,8 @@ impl Filter {
         if rules > WORTH_A_TREE {
             filter.set_ctl_optimize(order as u32).map_err(failed)?;
         }
-        let program = exported(&filter)?;
+        let mut program = newer::answers(profile, default, &architectures);
+        program.extend(exported(&filter)?);
         Ok(Filter { flags, program })
     }
 }
@@ -178,7 +182,7 @@ fn action(action: oci::LinuxSeccompAction, errno: Option<u32>) -> Result<ScmpAct
         A::ScmpActLog => ScmpAction::Log,
         A::ScmpActNotify => {
             return Err(FilterError(
-                "SCMP_ACT_NOTIFY is not supported for Wasm containers".into(),
+                "SCMP_ACT_NOTIFY is not supported for guests and what is executed".into(),
             ));
         }
     })
@@ -296,13 +300,15 @@ mod tests {
             .filter_map(|(place, name)| (place % 7 != 0).then_some(name))
             .collect();
         let profile = serde_json::json!({
+            // With this one, nothing is said in front of either.
             "defaultAction": "SCMP_ACT_ERRNO",
+            "defaultErrnoRet": 38,
             "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
             "syscalls": [
                 { "names": allowed, "action": "SCMP_ACT_ALLOW" },
                 { "names": [names[0]], "action": "SCMP_ACT_ALLOW",
                   "args": [{ "index": 0, "value": 40, "op": "SCMP_CMP_NE" }] },
-                { "names": [names[7]], "action": "SCMP_ACT_ERRNO", "errnoRet": 38 },
+                { "names": [names[7]], "action": "SCMP_ACT_ERRNO", "errnoRet": 13 },
                 { "names": [names[14]], "action": "SCMP_ACT_ALLOW",
                   "args": [{ "index": 1, "value": 0x7e02_0000, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ" }] },
             ],
@@ -330,6 +336,40 @@ mod tests {
         }
         // Allowed, both numbers of an error, and killed for the architecture.
         assert_eq!(answers.len(), 4, "{answers:x?}");
+    }
+
+    #[test]
+    fn calls_newer_than_a_profile_are_not_there() {
+        const ALLOW: u32 = 0x7fff_0000;
+        const DENIED: u32 = 0x0005_0001;
+        const NONE: u32 = 0x0005_0026;
+        let filter = |default: &str| {
+            let profile = format!(
+                r#"{{"defaultAction": {default}, "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+                     "syscalls": [{{"names": ["read", "openat2", "no_such_call"], "action": "SCMP_ACT_ALLOW"}},
+                                  {{"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13}}]}}"#
+            );
+            of(&profile).unwrap()
+        };
+        let denying = filter(r#""SCMP_ACT_ERRNO""#);
+        // `openat2` has one number everywhere.
+        for arch in [X86_64, I386] {
+            let told =
+                [400, 437, 438, 1000, u32::MAX].map(|call| answer(&denying, call, arch, [0, 0]));
+            assert_eq!(told, [DENIED, ALLOW, NONE, NONE, DENIED], "{arch:#x}");
+        }
+        let killing = filter(r#""SCMP_ACT_KILL_PROCESS""#);
+        assert_eq!(answer(&killing, 438, X86_64, [0, 0]), NONE);
+        for default in [
+            r#""SCMP_ACT_LOG""#,
+            r#""SCMP_ACT_ERRNO", "defaultErrnoRet": 38"#,
+        ] {
+            let told = |call| answer(&filter(default), call, X86_64, [0, 0]);
+            assert_eq!(told(438), told(400), "{default}");
+        }
+        // Of an architecture that is not the profile's, nothing is said.
+        let told = |call| answer(&denying, call, ARM, [0, 0]);
+        assert_eq!(told(1000), told(0));
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "native")]
 mod compile;
+#[cfg(feature = "native")]
+mod newer;
 
 #[cfg(feature = "native")]
 pub use compile::FilterError;
@@ -68,4 +70,13 @@ fn instruction(bytes: u64) -> libc::sock_filter {
         jf: jump_false,
         k: u32::from_ne_bytes([k0, k1, k2, k3]),
     }
+}
+
+/// The number of an instruction: its code, by how many it jumps where its test holds and where not,
+/// and its constant.
+#[cfg(feature = "native")]
+fn number(code: u32, [jump_true, jump_false]: [u8; 2], constant: u32) -> u64 {
+    let [code0, code1] = (code as u16).to_ne_bytes();
+    let [k0, k1, k2, k3] = constant.to_ne_bytes();
+    u64::from_ne_bytes([code0, code1, jump_true, jump_false, k0, k1, k2, k3])
 }

@@ -136,7 +136,10 @@ fn a_filter_is_made_once_for_all_with_its_profile() -> Result<()> {
             files => files?,
         };
         let files = files.map(|file| file.map(|file| (file.ino(), file.path())));
-        Ok(files.collect::<io::Result<_>>()?)
+        let mut files = files.collect::<io::Result<BTreeMap<_, _>>>()?;
+        // Another server may be about to keep one.
+        files.retain(|_, path| path.extension().is_none());
+        Ok(files)
     };
     let before = known()?;
     let profile = profile("SCMP_ACT_ERRNO");

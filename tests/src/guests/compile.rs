@@ -31,6 +31,9 @@ pub(super) const C_FLAGS: [&str; 5] = ["-O2", "-Wall", "-Wextra", "-Werror", "-g
 pub fn all(sources: &Path, folder: &Path) -> Result<()> {
     packages::ensure_debian(&PACKAGES)?;
     let (wasm, native) = (folder.join("wasm"), folder.join("native"));
+    for (name, source) in with_extension(&sources.join("linux"), "c")? {
+        linux(&source, &native.join(name))?;
+    }
     for (name, source) in with_extension(&sources.join("c"), "c")? {
         let output = wasm.join(format!("{name}.wasm"));
         run(Command::new("clang")
@@ -38,10 +41,7 @@ pub fn all(sources: &Path, folder: &Path) -> Result<()> {
             .args(["--target=wasm32-wasi", "-Wl,--strip-debug"])
             .args(C_FLAGS)
             .args([&source, Path::new("-o"), &output]))?;
-        run(Command::new("gcc")
-            .args(["-static", "-s"])
-            .args(C_FLAGS)
-            .args([&source, Path::new("-o"), &native.join(name)]))?;
+        linux(&source, &native.join(name))?;
     }
     for (name, source) in with_extension(&sources.join("wat"), "wat")? {
         let bytes = wat::parse_file(&source)?;
@@ -64,6 +64,14 @@ pub fn all(sources: &Path, folder: &Path) -> Result<()> {
     talk(&sources.join("talk"), folder)?;
     pause(&native.join("pause"))?;
     damaged(&wasm)
+}
+
+/// A static program of Linux.
+fn linux(source: &Path, output: &Path) -> Result<()> {
+    run(Command::new("gcc")
+        .args(["-static", "-s"])
+        .args(C_FLAGS)
+        .args([source, Path::new("-o"), output]))
 }
 
 fn with_extension(folder: &Path, extension: &str) -> Result<Vec<(String, PathBuf)>> {

@@ -50,18 +50,19 @@ impl Bus {
 
     /// Connects and says who this is ("Authentication Protocol").
     fn open(address: &str) -> io::Result<Self> {
-        let mut stream = UnixStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        let stream = UnixStream::connect(address)?;
+        let mut bus = Self { stream, serial: 0 };
+        bus.set_patience(PATIENCE)?;
+        let stream = &mut bus.stream;
         let user = rustix::process::geteuid().as_raw().to_string();
         let user: String = user.bytes().map(|digit| format!("{digit:02x}")).collect();
         stream.write_all(format!("\0AUTH EXTERNAL {user}\r\n").as_bytes())?;
-        let answer = line(&mut stream)?;
+        let answer = line(stream)?;
         if !answer.starts_with("OK") {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, answer));
         }
         stream.write_all(b"BEGIN\r\n")?;
-        Ok(Self { stream, serial: 0 })
+        Ok(bus)
     }
 
     fn greet(mut self) -> io::Result<Self> {
@@ -95,6 +96,20 @@ impl Bus {
         body.truth(true);
         body.properties(properties);
         self.manager("SetUnitProperties", "sba(sv)", body)
+    }
+
+    /// Waits until the cgroup of a unit is as systemd wants it: that answers a call before it writes
+    /// to cgroups, and does so before it takes the next (`manager_loop` in its `manager.c`).
+    pub fn settle(&mut self, unit: &str) -> Result<(), BusError> {
+        let mut body = Writer::default();
+        body.text(unit);
+        self.manager("GetUnit", "s", body)
+    }
+
+    /// How long each answer may take from here on.
+    pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(patience))?;
+        self.stream.set_write_timeout(Some(patience))
     }
 
     /// Stops a unit.

@@ -30,6 +30,8 @@ const DEFAULT_SLICE: &str = "system.slice";
 /// How long systemd may take to make a scope, or to let go of one. It may be busy
 /// with those of a whole node.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long each of its answers may take while a container stands still for it.
+const PATIENCE_FOR_CHANGE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// A scope.
@@ -174,15 +176,22 @@ impl Scope {
         }
     }
 
-    /// Tells systemd of other limits.
-    pub fn update(&self, resources: &LinuxResources, version: Version) -> Result<(), CgroupError> {
+    /// What systemd is to be told of other limits; nothing where it has a property for none.
+    pub fn change(
+        &self,
+        resources: &LinuxResources,
+        version: Version,
+    ) -> Result<Option<Change<'_>>, CgroupError> {
         let properties = of_limits(resources, version)?;
         if properties.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        self.connect()?
-            .set_properties(&self.unit, &properties)
-            .map_err(|error| self.refused("limit", &error))
+        let bus = self.connect()?;
+        Ok(Some(Change {
+            scope: self,
+            bus,
+            properties,
+        }))
     }
 
     /// Has systemd let go of it, which it also does by itself once there is no
@@ -207,6 +216,26 @@ impl Scope {
             unit: self.unit.clone(),
             reason,
         }
+    }
+}
+
+/// Other limits, and the connection by which systemd is told of them.
+pub struct Change<'a> {
+    scope: &'a Scope,
+    bus: Bus,
+    properties: Vec<Property>,
+}
+
+impl Change<'_> {
+    /// Tells systemd, and waits until it has written them.
+    pub fn make(mut self) -> Result<(), CgroupError> {
+        let unit = &self.scope.unit;
+        self.bus
+            .set_patience(PATIENCE_FOR_CHANGE)
+            .map_err(BusError::from)
+            .and_then(|()| self.bus.set_properties(unit, &self.properties))
+            .and_then(|()| self.bus.settle(unit))
+            .map_err(|error| self.scope.refused("limit", &error))
     }
 }
 

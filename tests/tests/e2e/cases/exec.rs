@@ -11,7 +11,6 @@ use crate::test::Test;
 
 cases! {
     as_with_runc: [
-        an_executed_program_is_heard_and_its_code_told,
         an_executed_program_has_the_containers_environment_and_its_own_folder,
         an_executed_program_reads_until_the_end_of_its_input,
         an_executed_program_can_have_a_terminal,
@@ -28,6 +27,10 @@ cases! {
         any_function_of_a_module_can_be_executed,
         a_killed_server_takes_executed_programs_along,
     ],
+    on_each_engine: {
+        as_with_runc: [an_executed_program_is_heard_and_its_code_told],
+        wasm: [],
+    },
 }
 
 /// The words of `ctr task exec` of a program of the case's container.

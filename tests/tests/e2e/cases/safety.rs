@@ -8,6 +8,7 @@ use crate::test::Test;
 cases! {
     as_with_runc: [
         a_linux_program_is_confined_as_its_specification_asks,
+        a_linux_program_finds_no_call_that_is_newer_than_its_profile,
         a_linux_program_has_the_home_of_its_user,
         a_linux_program_that_cannot_be_confined_does_not_start,
         no_library_of_the_image_is_loaded_for_a_linux_program,
@@ -259,6 +260,26 @@ fn a_linux_program_is_confined_as_its_specification_asks(test: &Test<'_>) -> Res
         let refused = test.run_linux(image, &flags, &unshare)?.expect(1)?;
         let why = "Operation not permitted";
         ensure!(refused.stderr.contains(why), "{refused:?}");
+    }
+    Ok(())
+}
+
+/// It does without what is not there, but not without what it is denied.
+fn a_linux_program_finds_no_call_that_is_newer_than_its_profile(test: &Test<'_>) -> Result<()> {
+    let image = "trireme.test/native:latest";
+    // `unshare` of nothing, which the default profile does not list, and one that no kernel has.
+    for (flags, call, answer) in [
+        (&[][..], "272", "OK"),
+        (&["--seccomp"], "272", "EPERM"),
+        (&["--seccomp"], "1000", "ENOSYS"),
+        (&["--seccomp", "--allow-new-privs"], "1000", "ENOSYS"),
+    ] {
+        let output = test.run_linux(image, flags, &["/call.wasm", call])?;
+        let output = output.expect(0)?;
+        ensure!(
+            output.stdout.trim() == answer,
+            "{flags:?} {call}: {output:?}"
+        );
     }
     Ok(())
 }

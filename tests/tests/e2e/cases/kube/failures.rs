@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::super::cases;
 use super::Cluster;
+use super::nodes::{has_been_started_once, mixed_of, works};
 use crate::command::LIMIT;
 use crate::test::Test;
 
@@ -13,6 +14,7 @@ cases! {
     as_with_runc: [
         a_guest_that_fails_is_held_back_from_starting,
         a_guest_beyond_its_memory_is_told_as_such,
+        a_first_container_that_fails_holds_back_the_others,
     ],
     wasm: [what_cannot_run_is_told_in_the_events],
 }
@@ -56,8 +58,32 @@ fn a_guest_beyond_its_memory_is_told_as_such(test: &Test<'_>) -> Result<()> {
     })
 }
 
+fn a_first_container_that_fails_holds_back_the_others(test: &Test<'_>) -> Result<()> {
+    Cluster::with(test, |cluster| {
+        let first = cluster.guest("first", &["/exit.wasm", "3"]);
+        let main = cluster.guest("main", &["/hello.wasm"]);
+        let spec = json!({
+            "restartPolicy": "Never",
+            "initContainers": [first],
+            "containers": [main],
+        });
+        cluster.pod("ship", spec)?;
+        cluster.wait("pod/ship", "jsonpath={.status.phase}=Failed")?;
+        let path = "{.status.initContainerStatuses[0].state.terminated['reason','exitCode']}";
+        let seen = cluster.get("pod/ship", path)?;
+        ensure!(seen == "Error 3", "{seen}");
+        let path = "{.status.containerStatuses[0].state.waiting.reason}";
+        let seen = cluster.get("pod/ship", path)?;
+        ensure!(seen == "PodInitializing", "{seen}");
+        Ok(())
+    })
+}
+
+/// Nothing of it concerns a pod that runs.
 fn what_cannot_run_is_told_in_the_events(test: &Test<'_>) -> Result<()> {
     Cluster::with(test, |cluster| {
+        mixed_of(cluster, "old", json!({}))?;
+        cluster.wait("pod/old", "condition=Ready")?;
         // It is of the whole cluster, so it bears the case's name.
         let class = cluster.namespace.as_str();
         cluster.apply(&json!({
@@ -109,6 +135,7 @@ fn what_cannot_run_is_told_in_the_events(test: &Test<'_>) -> Result<()> {
             cluster.wait_for_event(name, message)?;
         }
         cluster.kubectl(&["delete", "runtimeclass", class])?;
-        Ok(())
+        works(cluster, "old")?;
+        has_been_started_once(cluster, "old")
     })
 }

@@ -20,11 +20,13 @@ cases! {
         containers_of_init_run_before_and_sidecars_beside,
         a_guest_serves_as_a_sidecar_and_is_started_again,
         processes_are_seen_where_a_pod_shares_them,
+        hooks_run_after_the_start,
         a_hook_runs_before_the_end,
         a_script_of_a_shell_runs_before_the_end,
         a_deaf_pod_is_killed_when_its_time_is_up,
     ],
     wasm: [
+        a_hook_of_a_sidecar_runs_before_its_end,
         a_deleted_pod_goes_within_its_grace_period,
         a_pod_without_a_pause_container_is_like_any_other,
         pods_of_each_engine_run_or_tell_why_not,
@@ -160,21 +162,54 @@ fn processes_are_seen_where_a_pod_shares_them(test: &Test<'_>) -> Result<()> {
     })
 }
 
+fn hooks_run_after_the_start(test: &Test<'_>) -> Result<()> {
+    Cluster::with(test, |cluster| {
+        let mut guest = cluster.guest("guest", &["/sleep.wasm", "1000"]);
+        let mut sidecar = sidecar(&["/bin/sleep", "1000"]);
+        for (container, command) in [
+            (&mut guest, &["/files.wasm", "write:/work/note"][..]),
+            (
+                &mut sidecar,
+                &["/bin/sh", "-c", "echo by the shell > /work/note"],
+            ),
+        ] {
+            let hook = json!({ "exec": { "command": command } });
+            container["lifecycle"] = json!({ "postStart": hook });
+        }
+        cluster.pod("ship", json!({ "containers": [guest, sidecar] }))?;
+        // Before they have run, nothing is.
+        cluster.wait("pod/ship", "condition=Ready")?;
+        let read = |container, program: &[&str]| {
+            let words = ["exec", "ship", "--container", container, "--"];
+            cluster.kubectl(&[&words[..], program].concat())
+        };
+        let note = read("guest", &["/files.wasm", "read:/work/note"])?;
+        ensure!(note.ends_with("ok written by the guest"), "{note}");
+        let note = read("sidecar", &["/bin/cat", "/work/note"])?;
+        ensure!(note == "by the shell", "{note}");
+        Ok(())
+    })
+}
+
 fn a_hook_runs_before_the_end(test: &Test<'_>) -> Result<()> {
-    farewell_is_heard(
-        test,
-        &["/talk.wasm", "ask", "127.0.0.1", "8080", "farewell"],
-    )
+    let ask = ["/talk.wasm", "ask", "127.0.0.1", "8080", "farewell"];
+    farewell_is_heard(test, test.mode.image(), &ask)
 }
 
 fn a_script_of_a_shell_runs_before_the_end(test: &Test<'_>) -> Result<()> {
-    let script = "echo farewell | busybox nc 127.0.0.1 8080";
-    farewell_is_heard(test, &["/bin/sh", "-c", script])
+    farewell_is_heard(test, test.mode.image(), &["/bin/sh", "-c", FAREWELL])
 }
 
-fn farewell_is_heard(test: &Test<'_>, farewell: &[&str]) -> Result<()> {
+fn a_hook_of_a_sidecar_runs_before_its_end(test: &Test<'_>) -> Result<()> {
+    farewell_is_heard(test, Mode::Runc.image(), &["/bin/sh", "-c", FAREWELL])
+}
+
+const FAREWELL: &str = "echo farewell | busybox nc 127.0.0.1 8080";
+
+/// By a server of an image, which has this done before its end.
+fn farewell_is_heard(test: &Test<'_>, image: &str, farewell: &[&str]) -> Result<()> {
     Cluster::with(test, |cluster| {
-        let mut server = cluster.guest("server", &["/talk.wasm", "serve", "8080"]);
+        let mut server = container("server", image, &["/talk.wasm", "serve", "8080"]);
         server["readinessProbe"] = json!({ "tcpSocket": { "port": 8080 }, "periodSeconds": 1 });
         server["lifecycle"] = json!({ "preStop": { "exec": { "command": farewell } } });
         // The hook's time counts.

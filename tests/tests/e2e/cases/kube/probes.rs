@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::cases;
 use super::Cluster;
+use crate::mode::Mode;
 use crate::test::Test;
 
 cases! {
@@ -134,6 +135,16 @@ fn what_its_probes_find_dead_is_started_again(test: &Test<'_>) -> Result<()> {
                 Ok(())
             })?;
         }
+        // A guest ends when it is asked to, where a first process of Linux has to be killed.
+        let code = if test.mode == Mode::Runc { 137 } else { 143 };
+        let path = "{.status.containerStatuses[*].lastState.terminated['reason','exitCode']}";
+        super::wait_until(|| {
+            let seen = cluster.get("pod/dead", path)?;
+            // The reasons come first.
+            let wanted = format!("Error Error Error {code} {code} {code}");
+            ensure!(seen == wanted, "{seen}");
+            Ok(())
+        })?;
         cluster.wait_for_event("dead", "failed liveness probe, will be restarted")?;
         // By now these have been asked often enough to be found dead.
         cluster.wait("pod/alive", "condition=Ready")?;

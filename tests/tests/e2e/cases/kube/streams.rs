@@ -18,7 +18,7 @@ cases! {
         files_are_copied_to_and_from_a_container,
         a_running_container_is_attached_to,
         a_terminal_is_attached_to,
-        a_port_is_forwarded_to_a_guest,
+        ports_are_forwarded_to_a_guest_and_a_sidecar,
     ],
     wasm: [
         a_function_is_executed,
@@ -208,24 +208,30 @@ fn a_terminal_is_attached_to(test: &Test<'_>) -> Result<()> {
     })
 }
 
-fn a_port_is_forwarded_to_a_guest(test: &Test<'_>) -> Result<()> {
+fn ports_are_forwarded_to_a_guest_and_a_sidecar(test: &Test<'_>) -> Result<()> {
     Cluster::with(test, |cluster| {
         let server = cluster.guest("server", &["/talk.wasm", "serve", "8080"]);
-        cluster.running_pod("server", server)?;
-        let mut forward = cluster.start(&["port-forward", "pod/server", ":8080"])?;
-        forward.wait_for("Forwarding from 127.0.0.1:")?;
-        let seen = forward.seen();
-        let port = seen
-            .lines()
-            .find_map(|line| line.strip_prefix("Forwarding from 127.0.0.1:"))
-            .and_then(|rest| rest.split(' ').next());
-        let port = port.with_context(|| seen.clone())?;
+        let beside = sidecar(&["/talk.wasm", "serve", "8081"]);
+        let containers = json!([server, beside]);
+        cluster.pod("server", json!({ "containers": containers }))?;
+        cluster.wait("pod/server", "condition=Ready")?;
         let client = test.host.guests()?.join("native/talk");
         let client = client.to_str().context("a path that is not UTF-8")?;
-        for word in ["ahoy", "again"] {
-            let output = test.exec(&[client, "ask", "127.0.0.1", port, word])?;
-            let output = output.expect(0)?;
-            ensure!(output.stdout == format!("aye, {word}\n"), "{output:?}");
+        let mut forward = cluster.start(&["port-forward", "pod/server", ":8080", ":8081"])?;
+        for inside in ["8080", "8081"] {
+            let end = format!(" -> {inside}");
+            forward.wait_for(&end)?;
+            let seen = forward.seen();
+            let port = seen.lines().find_map(|line| {
+                let line = line.strip_suffix(&end)?;
+                line.strip_prefix("Forwarding from 127.0.0.1:")
+            });
+            let port = port.with_context(|| seen.clone())?;
+            for word in ["ahoy", "again"] {
+                let output = test.exec(&[client, "ask", "127.0.0.1", port, word])?;
+                let output = output.expect(0)?;
+                ensure!(output.stdout == format!("aye, {word}\n"), "{output:?}");
+            }
         }
         Ok(())
     })
