@@ -93,7 +93,8 @@ pub fn open_read_only(program: &Path) -> Result<OwnedFd, SysError> {
     let file = mounting::clone_tree(program, false).doing(what)?;
     let attributes = Attributes {
         set: attr::RDONLY,
-        clear: 0,
+        // Programs are run, and code is mapped, whatever the host says of what else lies there.
+        clear: attr::NOEXEC,
     };
     sys::mount_setattr(file.as_fd(), attributes, 0, false).doing(what)?;
     Ok(file)

@@ -325,6 +325,23 @@ impl Cgroup {
             .unwrap_or(0)
     }
 
+    /// Whether its own limit on memory was ever met, and not that of a cgroup above alone.
+    pub fn has_met_memory_limit(&self) -> bool {
+        let file = match self.version {
+            Version::V1 => "memory.failcnt",
+            Version::V2 => "memory.events.local",
+        };
+        let read = |folder: &Path| fs::read_to_string(folder.join(file)).ok();
+        let Some(text) = self.controller("memory").and_then(read) else {
+            return false;
+        };
+        let met = match self.version {
+            Version::V1 => text.trim().parse().ok(),
+            Version::V2 => stats::keyed(&text, "oom"),
+        };
+        met.is_some_and(|count| count > 0)
+    }
+
     /// Asks the kernel to stop or to resume all processes. There are none to resume without a
     /// freezer, or in a cgroup that is gone, as systemd's are once nobody is in them.
     ///

@@ -58,4 +58,10 @@ impl CacheError {
         let path = path.into();
         move |source| CacheError::Io { path, source }
     }
+
+    fn is_want_of_room(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, CacheError::Io { source, .. }
+            if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
 }

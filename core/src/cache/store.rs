@@ -1,6 +1,7 @@
 //! The entries on disk.
 
 mod paths;
+mod room;
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -12,14 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::key::{hex, is_digest};
 use super::{CacheError, FileIdentity, Key};
 
-const NONBLOCKING: FlockOperation = FlockOperation::NonBlockingLockExclusive;
+pub use room::Pruned;
 
 /// A cache of precompiled code.
 #[derive(Clone, Debug)]
@@ -56,15 +56,6 @@ pub struct Entry {
     pub size: u64,
     /// When it was last used.
     pub used: SystemTime,
-}
-
-/// What [`Cache::prune`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Pruned {
-    /// Entries removed.
-    pub removed: usize,
-    /// Bytes of code freed.
-    pub freed: u64,
 }
 
 impl Cache {
@@ -134,11 +125,11 @@ impl Cache {
         let Some(file) = missing_as_none(File::open(&code)).map_err(CacheError::io(&code))? else {
             return Ok(None);
         };
-        let now = File::options()
+        // One whose time stays may have to make room too soon.
+        let _ = File::options()
             .write(true)
             .open(&path)
             .and_then(|f| f.set_modified(SystemTime::now()));
-        now.map_err(CacheError::io(&path))?;
         Ok(Some((stored, file)))
     }
 
@@ -211,7 +202,8 @@ impl Cache {
     }
 
     /// Files the code that `source` holds under `key` and opens it for
-    /// reading. Entries used longest ago make room beyond `max_size` bytes.
+    /// reading. Entries used longest ago make room beyond `max_size` bytes, and for as much
+    /// as the code takes where the disk is full.
     ///
     /// # Errors
     ///
@@ -226,6 +218,25 @@ impl Cache {
         build: &str,
         source: &File,
         max_size: u64,
+    ) -> Result<File, CacheError> {
+        let filed = match self.file(key, wasm, engine, build, source) {
+            // It may be this cache that fills it.
+            Err(error) if error.is_want_of_room() && self.give_way_to(source)? => {
+                self.file(key, wasm, engine, build, source)
+            }
+            filed => filed,
+        }?;
+        self.prune(max_size)?;
+        Ok(filed)
+    }
+
+    fn file(
+        &self,
+        key: &Key,
+        wasm: &str,
+        engine: &str,
+        build: &str,
+        source: &File,
     ) -> Result<File, CacheError> {
         let temporary = Temporary::new(self.dir.join(format!("code/{key}.{}", temporary_name())));
         let code = temporary
@@ -245,7 +256,6 @@ impl Cache {
         if let Ok(metadata) = file.metadata() {
             self.mark_verified(&stored.code, &FileIdentity::of(&metadata));
         }
-        self.prune(max_size)?;
         Ok(file)
     }
 
@@ -277,83 +287,6 @@ impl Cache {
             .collect();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
         Ok(entries)
-    }
-
-    /// Removes what was used longest ago until the code takes at most
-    /// `max_size` bytes, and code that no entry names.
-    ///
-    /// # Errors
-    ///
-    /// When the cache cannot be read or an entry cannot be removed.
-    pub fn prune(&self, max_size: u64) -> Result<Pruned, CacheError> {
-        let lock = self.dir.join("lock/prune");
-        let guard = File::create(&lock).map_err(CacheError::io(&lock))?;
-        rustix::fs::flock(&guard, FlockOperation::LockExclusive)
-            .map_err(|errno| CacheError::io(&lock)(errno.into()))?;
-        let mut stored = self.stored()?;
-        stored.sort_by_key(|(_, _, used)| std::cmp::Reverse(*used));
-        let (mut total, mut pruned, mut kept) = (0, Pruned::default(), HashSet::new());
-        for (key, entry, _) in stored {
-            // Entries of several builds may share their code.
-            if kept.contains(&entry.code) {
-                continue;
-            }
-            let size = fs::metadata(self.code_path(&entry.code)).map(|code| code.len());
-            if let Ok(size) = size
-                && total + size <= max_size
-            {
-                total += size;
-                kept.insert(entry.code);
-                continue;
-            }
-            self.discard(&key, &entry, &kept)?;
-            pruned.removed += 1;
-            pruned.freed += size.unwrap_or(0);
-        }
-        self.remove_unnamed_code(&kept)?;
-        self.remove_unused_locks()?;
-        Ok(pruned)
-    }
-
-    /// Removes the locks of keys that have no entry, unless somebody holds one
-    /// or has made it a moment ago to take it.
-    fn remove_unused_locks(&self) -> Result<(), CacheError> {
-        let dir = self.dir.join("lock");
-        for file in fs::read_dir(&dir).map_err(CacheError::io(&dir))?.flatten() {
-            let name = file.file_name();
-            let Some(key) = name.to_str().and_then(Key::parse) else {
-                continue;
-            };
-            let path = file.path();
-            if is_young(&file) || self.entry_path(&key).exists() {
-                continue;
-            }
-            let held =
-                File::open(&path).is_ok_and(|lock| rustix::fs::flock(&lock, NONBLOCKING).is_err());
-            if !held {
-                missing_as_none(fs::remove_file(&path)).map_err(CacheError::io(&path))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes code that was left by somebody who died before naming it. What
-    /// is younger than a minute may still be on its way.
-    fn remove_unnamed_code(&self, named: &HashSet<String>) -> Result<(), CacheError> {
-        let dir = self.dir.join("code");
-        for file in fs::read_dir(&dir).map_err(CacheError::io(&dir))?.flatten() {
-            if is_young(&file)
-                || file
-                    .file_name()
-                    .to_str()
-                    .is_some_and(|name| named.contains(name))
-            {
-                continue;
-            }
-            let path = file.path();
-            missing_as_none(fs::remove_file(&path)).map_err(CacheError::io(&path))?;
-        }
-        Ok(())
     }
 
     fn stored(&self) -> Result<Vec<(Key, Stored, SystemTime)>, CacheError> {
@@ -414,12 +347,6 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
-}
-
-/// Whether a file was made within the last minute.
-fn is_young(file: &fs::DirEntry) -> bool {
-    let made = file.metadata().and_then(|metadata| metadata.modified());
-    made.is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() < 60))
 }
 
 fn parse(text: &[u8]) -> Option<Stored> {

@@ -7,6 +7,9 @@ use serde::Deserialize;
 use super::digest::{Digest, DigestError};
 use super::{MODULE_TYPES, TITLE};
 
+/// The longest title of a layer, in bytes (`PATH_MAX` of `linux/limits.h`): it is the path of a file.
+const MAX_TITLE: usize = 4096;
+
 const MANIFESTS: [&str; 2] = [
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -209,7 +212,8 @@ impl RawDescriptor {
             size,
             title: self
                 .annotations
-                .and_then(|mut annotations| annotations.remove(TITLE)),
+                .and_then(|mut annotations| annotations.remove(TITLE))
+                .filter(|title| title.len() <= MAX_TITLE),
             platform: self
                 .platform
                 .map(|platform| (platform.os, platform.architecture)),
@@ -230,6 +234,19 @@ mod tests {
     fn manifest(layers: Value) -> Result<Document, DocumentError> {
         let text = json!({ "schemaVersion": 2, "mediaType": MANIFESTS[0], "layers": layers });
         parse(MANIFESTS[0], text.to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_title_that_can_be_no_path_is_none() {
+        let titled = |length: usize| {
+            let layers = json!([{ "mediaType": MODULE_TYPES[0], "digest": digest('1'), "size": 2,
+                "annotations": { TITLE: "t".repeat(length) } }]);
+            match manifest(layers).unwrap() {
+                Document::Manifest { modules } => modules[0].title.is_some(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(titled(MAX_TITLE) && !titled(MAX_TITLE + 1));
     }
 
     #[test]

@@ -15,9 +15,6 @@ use super::PATIENCE;
 use super::containerd::{self, Containerd};
 use super::message::{Answer, Module};
 
-/// The longest message that is passed on, in bytes.
-const MAX_TEXT: usize = 4096;
-
 /// Why there is no program.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -120,10 +117,7 @@ pub enum Problem {
 impl FetchError {
     /// What to tell the server.
     pub fn answer(&self) -> Answer {
-        let mut text = trireme_core::message::of(self);
-        if let Some((end, _)) = text.char_indices().find(|(at, _)| *at >= MAX_TEXT) {
-            text.truncate(end);
-        }
+        let text = trireme_core::message::of(self);
         match self {
             FetchError::Unreachable { .. }
             | FetchError::NoImage

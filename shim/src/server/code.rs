@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use rustix::fs::SealFlags;
@@ -22,11 +22,13 @@ use trireme_container::{state, stdio};
 use trireme_core::cache::{
     Cache, CacheError, FileIdentity, IdentityIndex, Key, KeyParts, processor_features,
 };
-use trireme_core::{build_id, memory_file, message};
+use trireme_core::{memory_file, message};
 use trireme_engine::Kind;
 
 use super::abandon::Abandoned;
 use super::aside::aside;
+use super::build::EngineBuild;
+use super::container::remove_cgroup;
 use super::create::given_up;
 use super::error::ServiceError;
 use super::log::TaskLog;
@@ -43,7 +45,7 @@ pub struct CodeStore {
     executor: PathBuf,
     index: IdentityIndex,
     cache: Mutex<Option<Cache>>,
-    build: OnceLock<Result<String, String>>,
+    build: Arc<EngineBuild>,
     processor: OnceLock<String>,
 }
 
@@ -69,13 +71,13 @@ pub struct Program<'a> {
 
 impl CodeStore {
     /// A store for the order's engine.
-    pub fn new(order: Order, executor: PathBuf) -> Self {
+    pub(super) fn new(order: Order, executor: PathBuf, build: Arc<EngineBuild>) -> Self {
         CodeStore {
             order,
             executor,
             index: IdentityIndex::new(std::path::Path::new(state::ROOT)),
             cache: Mutex::default(),
-            build: OnceLock::new(),
+            build,
             processor: OnceLock::new(),
         }
     }
@@ -86,12 +88,18 @@ impl CodeStore {
     ///
     /// When the program cannot be compiled, or not in time.
     pub async fn code(&self, program: Program<'_>) -> Result<File, ServiceError> {
-        let context = self.context()?;
-        if let Some(file) = self.known(&program, &context).await {
+        let build = self.build()?;
+        if let Some(file) = self.known(&program, &build).await {
             return Ok(file);
         }
-        let compiler = Compiler::spawn(self, &program)?;
-        let work = compiler.run(self, &program, &context);
+        let compiler = match Compiler::spawn(self, &program) {
+            Ok(compiler) => compiler,
+            Err(error) => {
+                remove_cgroup(program.cgroup, program.log).await;
+                return Err(error);
+            }
+        };
+        let work = compiler.run(self, &program, &build);
         let result = program.abandoned.or(work).await;
         compiler.end(program.cgroup, program.log).await;
         result.ok_or_else(given_up)?
@@ -99,10 +107,10 @@ impl CodeStore {
 
     /// The code of a file that was seen since boot, or whose digest somebody
     /// vouches for.
-    async fn known(&self, program: &Program<'_>, context: &str) -> Option<File> {
+    async fn known(&self, program: &Program<'_>, build: &str) -> Option<File> {
         let key = match (program.sha256, &program.identity) {
-            (Some(wasm), _) => self.key(wasm).ok()?,
-            (None, Some(identity)) => self.index.find(identity, context)?,
+            (Some(wasm), _) => self.key(wasm, build),
+            (None, Some(identity)) => self.index.find(identity, &self.context(build))?,
             (None, None) => return None,
         };
         self.find(&key, program.log).await
@@ -156,49 +164,43 @@ impl CodeStore {
     }
 
     /// All of a key but the program.
-    fn context(&self) -> Result<String, ServiceError> {
+    fn context(&self, build: &str) -> String {
         let engine = &self.order.engine;
-        Ok(format!(
-            "{}\n{}\n{}\n{}",
+        format!(
+            "{}\n{build}\n{}\n{}",
             engine.engine,
-            self.build()?,
             engine.canonical(),
             self.processor()
-        ))
+        )
     }
 
-    fn build(&self) -> Result<&str, ServiceError> {
-        let engine = &self.order.engine;
-        self.build
-            .get_or_init(|| {
-                build_id::of_engine(engine.plugin.as_deref(), &self.executor)
-                    .map_err(|error| message::of(&error))
-            })
-            .as_deref()
-            .map_err(|reason| ServiceError::Setup(engine.unusable(reason)))
+    fn build(&self) -> Result<String, ServiceError> {
+        let unusable = |reason: String| ServiceError::Setup(self.order.engine.unusable(&reason));
+        self.build.id().map_err(unusable)
     }
 
     fn processor(&self) -> &str {
         self.processor.get_or_init(processor_features)
     }
 
-    fn key(&self, wasm: &str) -> Result<Key, ServiceError> {
-        Ok(Key::new(KeyParts {
+    fn key(&self, wasm: &str, build: &str) -> Key {
+        Key::new(KeyParts {
             wasm,
             engine: &self.order.engine.engine,
-            build: self.build()?,
+            build,
             settings: &self.order.engine.canonical(),
             processor: self.processor(),
-        }))
+        })
     }
 
     /// Files code that was compiled. Where that fails, for want of room for
     /// instance, the container runs from memory.
-    async fn keep(&self, key: &Key, wasm: String, code: File, log: &TaskLog) -> File {
-        let (Some(cache), Ok(build)) = (self.cache(log), self.build()) else {
+    async fn keep(&self, key: &Key, filed: Filed<'_>, code: File, log: &TaskLog) -> File {
+        let Some(cache) = self.cache(log) else {
             return code;
         };
-        let (key, build) = (key.clone(), build.to_owned());
+        let key = key.clone();
+        let (wasm, build) = (filed.wasm.to_owned(), filed.build.to_owned());
         let engine = self.order.engine.engine.clone();
         let max_size = self.order.cache.max_size.0;
         if code
@@ -229,6 +231,13 @@ impl CodeStore {
         let program = format!("{} {}: ", program.kind, program.name);
         ServiceError::Setup(self.order.engine.naming(&program, reason))
     }
+}
+
+/// What an entry says of its code.
+#[derive(Clone, Copy)]
+struct Filed<'a> {
+    wasm: &'a str,
+    build: &'a str,
 }
 
 struct Compiler {
@@ -279,10 +288,10 @@ impl Compiler {
         &self,
         store: &CodeStore,
         program: &Program<'_>,
-        context: &str,
+        build: &str,
     ) -> Result<File, ServiceError> {
         let timeout: Duration = store.order.limits.compile_timeout;
-        let work = self.converse(store, program, context);
+        let work = self.converse(store, program, build);
         match tokio::time::timeout_at(Instant::now() + timeout, work).await {
             Ok(result) => result,
             Err(_) => Err(store.failed(
@@ -300,19 +309,19 @@ impl Compiler {
         &self,
         store: &CodeStore,
         program: &Program<'_>,
-        context: &str,
+        build: &str,
     ) -> Result<File, ServiceError> {
         let wasm = match self.hear(store, program).await? {
             (FromCompiler::Hashed { wasm }, _) if is_digest(&wasm) => wasm,
             (other, _) => return Err(store.failed(program, &unexpected(&other))),
         };
-        let key = store.key(&wasm)?;
+        let key = store.key(&wasm, build);
         if let Some(file) = store.find(&key, program.log).await {
-            remember(store, program, context, &key);
+            remember(store, program, build, &key);
             return Ok(file);
         }
         if let Some(file) = self.lock(store, program, &key).await? {
-            remember(store, program, context, &key);
+            remember(store, program, build, &key);
             return Ok(file);
         }
         self.say(store, program, ToCompiler::Compile, None).await?;
@@ -324,8 +333,9 @@ impl Compiler {
             }
             (other, _) => return Err(store.failed(program, &unexpected(&other))),
         };
-        let file = store.keep(&key, wasm, code, program.log).await;
-        remember(store, program, context, &key);
+        let filed = Filed { wasm: &wasm, build };
+        let file = store.keep(&key, filed, code, program.log).await;
+        remember(store, program, build, &key);
         Ok(file)
     }
 
@@ -373,11 +383,7 @@ impl Compiler {
     async fn lost(&self, store: &CodeStore, program: &Program<'_>) -> ServiceError {
         let engine = &store.order.engine;
         let why = match reap(&self.child).await {
-            _ if program.cgroup.oom_kills() > 0 => format!(
-                "compiling needs more than {} bytes of memory; raise compile_memory in \
-                 [handlers.{}.limits]",
-                store.order.limits.compile_memory.0, engine.handler
-            ),
+            _ if program.cgroup.oom_kills() > 0 => needs_memory(&store.order, program.cgroup),
             Ok(status) => engine.lost("the compiler", status),
             Err(error) => format!("the compiler cannot be reaped: {error}"),
         };
@@ -402,7 +408,7 @@ impl Compiler {
         if let Err(error) = reap(&self.child).await {
             log.warn(&format!("the compiler cannot be reaped: {error}"));
         }
-        super::container::remove_cgroup(cgroup, log).await;
+        remove_cgroup(cgroup, log).await;
     }
 }
 
@@ -425,14 +431,35 @@ fn limit(cgroup: &Cgroup, memory: u64, log: &TaskLog) -> Result<(), ServiceError
     }
 }
 
+/// Whose memory it was that a compiler has run out of.
+fn needs_memory(order: &Order, cgroup: &Cgroup) -> String {
+    if cgroup.has_met_memory_limit() {
+        format!(
+            "compiling needs more than {} bytes of memory; raise compile_memory in \
+             [handlers.{}.limits]",
+            order.limits.compile_memory.0, order.engine.handler
+        )
+    } else {
+        "compiling needs more memory than the container's pod, or the host, has left; give it more, \
+         or run `trireme compile` ahead of time"
+            .to_owned()
+    }
+}
+
 /// Whether a descriptor is a memory file that nobody can change any more and
 /// of a size that a compiler can make: what one has become of a hostile program
-/// could send anything.
+/// could send anything. One with holes would take no memory of its cgroup, and all of
+/// its size of the disk.
 fn is_sealed(code: &OwnedFd, max_size: u64) -> bool {
+    const BLOCK: u64 = 512;
     let wanted = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW;
+    let is_whole = |stat: rustix::fs::Stat| {
+        let size = u64::try_from(stat.st_size).ok()?;
+        let taken = u64::try_from(stat.st_blocks).ok()? * BLOCK;
+        Some(size <= max_size && size <= taken)
+    };
     rustix::fs::fcntl_get_seals(code).is_ok_and(|seals| seals.contains(wanted))
-        && rustix::fs::fstat(code)
-            .is_ok_and(|stat| u64::try_from(stat.st_size).is_ok_and(|size| size <= max_size))
+        && rustix::fs::fstat(code).is_ok_and(|stat| is_whole(stat) == Some(true))
 }
 
 fn is_digest(text: &str) -> bool {
@@ -444,9 +471,9 @@ fn unexpected(message: &FromCompiler) -> String {
 }
 
 /// A file that cannot be remembered is read again next time.
-fn remember(store: &CodeStore, program: &Program<'_>, context: &str, key: &Key) {
+fn remember(store: &CodeStore, program: &Program<'_>, build: &str, key: &Key) {
     if let Some(identity) = &program.identity
-        && let Err(error) = store.index.remember(identity, context, key)
+        && let Err(error) = store.index.remember(identity, &store.context(build), key)
     {
         program
             .log

@@ -43,7 +43,9 @@ pub async fn until_left(service: &Arc<Service>) {
             }
         }
         service.events().drained(LAST_EVENTS).await;
+        // Nothing comes in between: there is one thread for all calls.
         if service.is_empty() && try_leave(order) {
+            service.leave();
             return;
         }
         tokio::time::sleep(AGAIN).await;

@@ -8,6 +8,7 @@
 mod abandon;
 mod ahead;
 mod aside;
+mod build;
 mod code;
 mod container;
 mod create;

@@ -259,16 +259,26 @@ async fn give_up(helper: &Child, cgroup: &Cgroup, dir: &Path) {
     .await;
 }
 
-/// Kills every process of a cgroup, and those that are born meanwhile.
+/// Kills every process of a cgroup, and those that are born meanwhile. Those that are born faster
+/// than that stand still for it.
 pub(super) fn kill_all(cgroup: &Cgroup) {
     const ROUNDS: usize = 100;
-    for _ in 0..ROUNDS {
+    const PAUSE: Duration = Duration::from_millis(1);
+    for round in 0..ROUNDS {
+        let stands = round > ROUNDS / 10 && cgroup.set_frozen(true).is_ok();
+        if stands {
+            std::thread::sleep(10 * PAUSE);
+        }
         let pids = cgroup.pids().unwrap_or_default();
+        signal_all(&pids, libc::SIGKILL);
+        if stands {
+            // On v1 nobody dies before.
+            let _ = cgroup.set_frozen(false);
+        }
         if pids.is_empty() {
             break;
         }
-        signal_all(&pids, libc::SIGKILL);
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(PAUSE);
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, IntoRawFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use containerd_shim_protos::protobuf::MessageField;
@@ -15,6 +16,7 @@ use trireme_core::config::ServerMode;
 
 use super::abandon::{self, Abandon};
 use super::ahead::Ahead;
+use super::build::EngineBuild;
 use super::code::CodeStore;
 use super::container::Container;
 use super::create::Maker;
@@ -47,6 +49,8 @@ pub struct Service {
     ahead: Ahead,
     changed: Arc<Notify>,
     shutdown: Notify,
+    /// Whether nothing is made any more.
+    is_leaving: AtomicBool,
 }
 
 impl Service {
@@ -60,13 +64,14 @@ impl Service {
         let executor = pinned(executor)?;
         let changed = Arc::new(Notify::new());
         let shim = process::open_read_only(&install::beside(install::SERVER)?)?;
+        let build = Arc::new(EngineBuild::of(&order, &executor));
         Ok(Service {
             events: Events::start(order.events.clone(), &order.namespace),
             maker: Maker {
                 layout: Layout::detect()?,
-                code: CodeStore::new(order.clone(), executor.clone()),
+                code: CodeStore::new(order.clone(), executor.clone(), build.clone()),
                 filters: Filters::new(Path::new(state::ROOT)),
-                zygote: Zygote::of(&order, &executor),
+                zygote: Zygote::of(&order, &executor, build),
                 networks: Networks::default(),
                 executor,
                 shim: pinned(shim)?,
@@ -77,6 +82,7 @@ impl Service {
             ahead: Ahead::new(changed.clone()),
             changed,
             shutdown: Notify::new(),
+            is_leaving: AtomicBool::new(false),
         })
     }
 
@@ -103,6 +109,24 @@ impl Service {
     /// Whether there is neither a container, or some of one, nor a pod of its own.
     pub fn is_empty(&self) -> bool {
         lock(&self.slots).is_empty() && self.ahead.is_empty() && self.maker.sandboxes.is_empty()
+    }
+
+    /// Makes nothing from here on, since its folder and its socket have gone: who is still
+    /// connected is told so.
+    pub fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
+    }
+
+    fn refuse_leaving(&self) -> Result<(), ServiceError> {
+        let engine = &self.order().engine;
+        match self.is_leaving.load(Ordering::Relaxed) {
+            true => Err(ServiceError::Setup(format!(
+                "the server of handler \"{}\" has just ended, as it had nothing to do; start the \
+                 container again",
+                engine.handler
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// Whether there is a container or a pod of this id, or its Create has come.
@@ -170,6 +194,7 @@ impl Service {
         &self,
         request: &api::CreateTaskRequest,
     ) -> Result<u32, ServiceError> {
+        self.refuse_leaving()?;
         let id = &request.id;
         let (abandon, abandoned) = abandon::pair();
         {
@@ -230,6 +255,7 @@ impl Service {
         &self,
         request: sandbox::Request,
     ) -> Result<(), ServiceError> {
+        self.refuse_leaving()?;
         let id = request.id.clone();
         // A pod may have a specification, as if it were a container.
         self.ahead.discard(&id).await;

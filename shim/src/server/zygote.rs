@@ -18,6 +18,7 @@ use trireme_container::zygote::{self, ForkError, FromZygote, Role};
 use trireme_core::config::ServerMode;
 use trireme_core::memory_file;
 
+use super::build::EngineBuild;
 use super::error::ServiceError;
 use super::log::TaskLog;
 use super::process::{ended, reap, receive};
@@ -31,7 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(10);
 
 /// A zygote, or what became of it.
-pub(super) struct Zygote(Mutex<State>);
+pub(super) struct Zygote {
+    state: Mutex<State>,
+    build: Arc<EngineBuild>,
+}
 
 enum State {
     /// None is wanted, or none can be.
@@ -50,6 +54,8 @@ struct Running {
     began: Instant,
     /// Whether guests wait for its engine: not where one before it kept them waiting in vain.
     awaited: bool,
+    /// Of which build its engine is, where that may change.
+    build: Option<String>,
     /// Reaps it, whenever it ends.
     end: JoinHandle<()>,
 }
@@ -57,11 +63,15 @@ struct Running {
 impl Zygote {
     /// The zygote of a server with this order; none for a server of one pod, whose
     /// few guests would not make up for it.
-    pub(super) fn of(order: &Order, executor: &Path) -> Self {
-        Zygote(Mutex::new(match order.mode {
+    pub(super) fn of(order: &Order, executor: &Path, build: Arc<EngineBuild>) -> Self {
+        let state = match order.mode {
             ServerMode::PerPod => State::None,
-            ServerMode::PerNode => State::begin(order, executor, true),
-        }))
+            ServerMode::PerNode => State::begin(order, executor, build.of_plugin(), true),
+        };
+        Zygote {
+            state: Mutex::new(state),
+            build,
+        }
     }
 
     /// Makes a process by a copy, or by spawning where there is no zygote.
@@ -76,9 +86,20 @@ impl Zygote {
         order: &Order,
         log: &TaskLog,
     ) -> Result<Child, ServiceError> {
-        let mut state = self.0.lock().await;
-        if matches!(*state, State::Resting(until) if until <= Instant::now()) {
-            *state = State::begin(order, spawn.executor, false);
+        let mut state = self.state.lock().await;
+        let begin = |awaited| {
+            let build = self.build.of_plugin();
+            State::begin(order, spawn.executor, build, awaited)
+        };
+        match &*state {
+            State::Resting(until) if *until <= Instant::now() => *state = begin(false),
+            // What it would have of a plugin is not what code is made by now.
+            State::Warming(running) | State::Ready(running)
+                if running.build != self.build.of_plugin() =>
+            {
+                std::mem::replace(&mut *state, begin(true)).give_up();
+            }
+            _ => {}
         }
         state.warm(log).await;
         // If this call is dropped while it waits, so is the zygote: its answer would be taken for
@@ -102,7 +123,7 @@ impl Zygote {
             Err(error) => error,
         };
         log.warn(&format!("the zygote is started anew: {error}"));
-        *state = State::begin(order, spawn.executor, true);
+        *state = begin(true);
         drop(state);
         running.give_up();
         match error {
@@ -117,7 +138,7 @@ impl Zygote {
 
     /// Ends it.
     pub(super) async fn end(&self) {
-        let state = std::mem::replace(&mut *self.0.lock().await, State::None);
+        let state = std::mem::replace(&mut *self.state.lock().await, State::None);
         if let State::Warming(running) | State::Ready(running) = state {
             kill_now(running.child.pidfd.as_fd());
             let _ = running.end.await;
@@ -127,11 +148,22 @@ impl Zygote {
 
 impl State {
     /// A new zygote. Where there is no process to be had for it, guests are told so by their own.
-    fn begin(order: &Order, executor: &Path, awaited: bool) -> Self {
+    fn begin(order: &Order, executor: &Path, build: Option<String>, awaited: bool) -> Self {
         let started = start(order, executor);
         started.map_or(State::rest(), |running| {
-            State::Warming(Running { awaited, ..running })
+            State::Warming(Running {
+                awaited,
+                build,
+                ..running
+            })
         })
+    }
+
+    /// Ends the zygote that there is.
+    fn give_up(self) {
+        if let State::Warming(running) | State::Ready(running) = self {
+            running.give_up();
+        }
     }
 
     fn rest() -> Self {
@@ -227,6 +259,7 @@ fn start(order: &Order, executor: &Path) -> io::Result<Running> {
         link: here,
         began: Instant::now(),
         awaited: true,
+        build: None,
         end,
     })
 }

@@ -1,6 +1,8 @@
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 
+use rustix::fs::FlockOperation;
+
 use super::*;
 use crate::cache::KeyParts;
 
@@ -117,6 +119,28 @@ fn the_entry_used_longest_ago_makes_room() {
     assert!(f.found("old").is_some() && f.found("young").is_some());
     assert_eq!(f.cache.prune(0).unwrap().removed, 2);
     assert_eq!(f.cache.entries().unwrap().len(), 0);
+}
+
+#[test]
+fn where_the_disk_is_full_the_oldest_give_way_for_as_much_as_is_needed() {
+    let fixture = Fixture::new();
+    for (wasm, code) in [
+        ("first", &b"12345"[..]),
+        ("second", b"67890"),
+        ("third", b"abcde"),
+    ] {
+        fixture.insert(wasm, code, 1000).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let give_way_to = |code: &[u8]| {
+        let code = fixture.compiled(code);
+        fixture.cache.give_way_to(&code).unwrap()
+    };
+    assert!(give_way_to(b"......"));
+    let is_left = ["first", "second", "third"].map(|wasm| fixture.found(wasm).is_some());
+    assert_eq!(is_left, [false, false, true]);
+    assert!(give_way_to(b"."));
+    assert!(!give_way_to(b"."), "there is nothing left");
 }
 
 #[test]

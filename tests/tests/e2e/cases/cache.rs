@@ -10,7 +10,11 @@ use crate::test::Test;
 
 cases! {
     as_with_runc: [],
-    wasm: [after_a_killed_compiler_the_next_one_compiles],
+    wasm: [
+        after_a_killed_compiler_the_next_one_compiles,
+        a_cache_that_fills_its_disk_makes_room_on_it,
+        code_is_mapped_from_a_disk_on_which_nothing_may_be_run,
+    ],
     on_each_engine: {
         as_with_runc: [],
         wasm: [
@@ -107,15 +111,63 @@ fn twenty_first_starts_compile_once(test: &Test<'_>) -> Result<()> {
     Ok(())
 }
 
-fn a_full_disk_runs_uncached_with_a_warning(test: &Test<'_>) -> Result<()> {
+/// Has `act` with an empty cache on a disk of its own, mounted with these options.
+fn on_own_disk(test: &Test<'_>, options: &str, act: impl FnOnce() -> Result<()>) -> Result<()> {
     clear(test)?;
-    // Room for two pages, which is one file that is not empty, or what wasmi makes of this guest.
-    let full =
-        format!("mkdir -p -m 700 {CACHE} && mount -t tmpfs -o size=8k,mode=700 tmpfs {CACHE}");
-    test.exec(&["sh", "-ec", &full])?.expect(0)?;
-    let result = test.next_container_runs();
+    let mount =
+        format!("mkdir -p -m 700 {CACHE} && mount -t tmpfs -o {options},mode=700 tmpfs {CACHE}");
+    test.exec(&["sh", "-ec", &mount])?.expect(0)?;
+    let result = act();
     test.exec(&["umount", CACHE])?.expect(0)?;
-    result?;
+    result
+}
+
+/// What of the code on a disk makes room is what was used longest ago.
+fn a_cache_that_fills_its_disk_makes_room_on_it(test: &Test<'_>) -> Result<()> {
+    let run = |program: &str| test.run(&[], &[program])?.expect(0).map(drop);
+    clear(test)?;
+    run("/hello.wasm")?;
+    run("/args.wasm")?;
+    let made = entries(test)?;
+    let sizes = made.lines().filter_map(|line| line.rsplit(' ').next());
+    let sizes: Result<Vec<u64>, _> = sizes.map(str::parse).collect();
+    let sizes = sizes?;
+    // One with its entry, and not both.
+    let room = format!("size={}", sizes.iter().sum::<u64>() * 3 / 4);
+    ensure!(
+        sizes.len() == 2 && sizes.iter().all(|size| *size > 50_000),
+        "{made}"
+    );
+    on_own_disk(test, &room, || {
+        run("/hello.wasm")?;
+        let first = entries(test)?;
+        run("/args.wasm")?;
+        let second = entries(test)?;
+        ensure!(
+            first.lines().count() == 1 && second.lines().count() == 1,
+            "{first}{second}"
+        );
+        ensure!(first != second, "the second was not kept: {second}");
+        run("/args.wasm")?;
+        ensure!(entries(test)? == second, "it was made again: {second}");
+        Ok(())
+    })
+}
+
+fn code_is_mapped_from_a_disk_on_which_nothing_may_be_run(test: &Test<'_>) -> Result<()> {
+    on_own_disk(test, "noexec", || {
+        test.next_container_runs()?;
+        let made = entries(test)?;
+        ensure!(made.lines().count() == 1, "{made}");
+        test.next_container_runs()?;
+        ensure!(entries(test)? == made, "it was made again: {made}");
+        Ok(())
+    })
+}
+
+fn a_full_disk_runs_uncached_with_a_warning(test: &Test<'_>) -> Result<()> {
+    // Room for two pages, which is one file that is not empty, or what wasmi makes of this guest.
+    on_own_disk(test, "size=8k", || test.next_container_runs())?;
     let log = test.log();
     ensure!(
         log.contains("running uncached") && log.contains("No space left"),

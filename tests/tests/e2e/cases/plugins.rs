@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use trireme_tests::engines::Engine;
 use trireme_tests::paths;
 
-use super::{cases, soak};
+use super::{cache, cases, soak};
 use crate::command::{LIMIT, Output};
 use crate::mode::CONFIG;
 use crate::test::Test;
@@ -17,6 +17,7 @@ cases! {
     wasm: [
         wasmi_is_added_by_two_lines_and_no_build,
         a_plugin_that_cannot_be_used_is_refused_with_the_remedy,
+        a_plugin_that_is_replaced_is_of_another_build,
     ],
     on_each_host: [a_plugin_that_crashes_or_hangs_is_told_of],
 }
@@ -119,6 +120,42 @@ fn a_plugin_that_cannot_be_used_is_refused_with_the_remedy(test: &Test<'_>) -> R
             names(&output, &words)?;
         }
         Ok(())
+    })
+}
+
+/// By the server that goes on, for what begins from then on. Whoever runs goes on, too.
+fn a_plugin_that_is_replaced_is_of_another_build(test: &Test<'_>) -> Result<()> {
+    // The digits of its build id are any.
+    let replace = format!(
+        "cp {PLUGIN} {PLUGIN}.new\n\
+         note='\\x04\\x00\\x00\\x00.\\x00\\x00\\x00\\x03\\x00\\x00\\x00GNU\\x00'\n\
+         at=$(LC_ALL=C grep -obUaP \"$note\" {PLUGIN}.new | head -n 1 | cut -d: -f1)\n\
+         printf replaced | dd of={PLUGIN}.new bs=1 seek=$((at + 16)) conv=notrunc 2>/dev/null\n\
+         mv {PLUGIN}.new {PLUGIN}"
+    );
+    let is_kept = |count: usize| {
+        test.run_of(RUNTIME, test.mode.image(), &["/hello.wasm"])?
+            .expect(0)?;
+        let kept = test.exec(&["ls", &format!("{}/entries", cache::CACHE)])?;
+        ensure!(
+            kept.stdout.lines().count() == count,
+            "not {count}: {kept:?}"
+        );
+        Ok(())
+    };
+    with_wasmi(test, || {
+        cache::clear(test)?;
+        let image = test.mode.image();
+        let sleep = ["before", "/sleep.wasm", "60"];
+        let words = ["ctr", "run", "--rm", "--runtime", RUNTIME, image];
+        let mut running = test.start(&[&words[..], &sleep].concat())?;
+        running.wait_for("sleeping")?;
+        is_kept(2)?;
+        test.exec(&["sh", "-ec", &replace])?.expect(0)?;
+        is_kept(3)?;
+        is_kept(3)?;
+        test.ctr(&["task", "kill", "--signal", "SIGKILL", "before"])?;
+        running.finish(LIMIT)?.expect(137).map(drop)
     })
 }
 
