@@ -32,17 +32,19 @@ use std::fs;
 #[cfg(feature = "native")]
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 #[cfg(feature = "native")]
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 #[cfg(feature = "native")]
 use crate::link::Link;
-use crate::process::is_held;
 #[cfg(feature = "native")]
 use crate::process::{LINK_FD, PLAN_FD, SUBJECT_FD};
+use crate::process::{ProcessId, is_held, kill_now};
 use crate::{Doing, SysError};
 
 /// How libcontainer names the process that makes a container's first one. That
@@ -91,6 +93,59 @@ pub fn reap_intermediates() -> Result<(), SysError> {
         std::thread::sleep(PAUSE);
     }
     Ok(())
+}
+
+/// What a helper may have made that nobody knows of yet, known by the mount namespace that it has
+/// from the helper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offspring {
+    device: u64,
+    inode: u64,
+}
+
+impl Offspring {
+    /// That of a helper that is there and has a mount namespace of its own.
+    #[must_use]
+    pub fn of(helper: i32) -> Option<Self> {
+        Self::among(&helper.to_string()).filter(|its| Self::among("self") != Some(*its))
+    }
+
+    fn among(process: &str) -> Option<Self> {
+        let namespace = fs::metadata(format!("/proc/{process}/ns/mnt")).ok()?;
+        Some(Self {
+            device: namespace.dev(),
+            inode: namespace.ino(),
+        })
+    }
+
+    /// Kills it once the helper has ended: `libcontainer` has it born as a child of the helper's
+    /// parent, and it would go on making the container. Returns when it is a zombie at most.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not tell a process's children, or one does not end.
+    pub fn kill(self) -> Result<(), SysError> {
+        for _ in 0..LOOKS {
+            let mut is_one_alive = false;
+            for pid in children().doing(|| "list the server's children".into())? {
+                // In this order: the pid may be another's by then.
+                let process = ProcessId::of(pid).and_then(ProcessId::open);
+                if let Ok(Some(process)) = process
+                    && !is_held(pid)
+                    && Self::among(&pid.to_string()) == Some(self)
+                {
+                    is_one_alive = true;
+                    kill_now(process.as_fd());
+                }
+            }
+            if !is_one_alive {
+                return Ok(());
+            }
+            std::thread::sleep(PAUSE);
+        }
+        let late = io::Error::from(io::ErrorKind::TimedOut);
+        Err(late).doing(|| "kill what a helper has made".into())
+    }
 }
 
 /// Reaps a child that has ended or is about to; what is no child is left alone.

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use trireme_container::cgroup::Cgroup;
 use trireme_container::filter::Filter;
 use trireme_container::link::Link;
-use trireme_container::native::{self, Confinement, ExecOrder, FromHelper, HelperOrder};
+use trireme_container::native::{self, Confinement, ExecOrder, FromHelper, HelperOrder, Offspring};
 use trireme_container::process::{Child, ProcessId, Spawn, kill, new_mounts};
 use trireme_container::state::StateDir;
 use trireme_container::stdio;
@@ -242,18 +242,20 @@ async fn see_off(helper: Child) {
     let _ = aside(native::reap_intermediates).await;
 }
 
-/// Ends a helper, and whatever it has made.
+/// Ends a helper, and whatever it has made: first what makes the container's first process, which is
+/// then in the cgroup or not there, and is a child of this process.
 async fn give_up(helper: &Child, cgroup: &Cgroup, dir: &Path) {
+    let offspring = Offspring::of(helper.pid);
     let _ = reap(helper).await;
     let (cgroup, pid_file) = (cgroup.clone(), HelperOrder::pid_file(dir));
     aside(move || {
+        // What does not end now is seen by whoever looks for what holds the cgroup.
+        let _ = offspring.map_or(Ok(()), Offspring::kill);
+        let mut first = cgroup.pids().unwrap_or_default();
         kill_all(&cgroup);
-        let first = fs::read_to_string(pid_file)
-            .ok()
-            .and_then(|pid| pid.trim().parse().ok());
-        if let Some(first) = first {
-            native::reap(first);
-        }
+        let told = fs::read_to_string(pid_file).ok();
+        first.extend(told.and_then(|pid| pid.trim().parse::<i32>().ok()));
+        first.into_iter().for_each(native::reap);
         let _ = native::reap_intermediates();
     })
     .await;

@@ -3,10 +3,12 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::json;
+use trireme_tests::protocol::client::Answer;
 
 use crate::calls::{Case, Fixture, ID, LIMIT, exec_request, refusal, trials_of};
 use crate::executor::LINUX;
@@ -14,7 +16,11 @@ use crate::server::fifo;
 
 /// One trial for each behaviour.
 pub fn trials() -> Vec<Trial> {
-    let cases: [(&str, Case); 2] = [
+    let cases: [(&str, Case); 3] = [
+        (
+            "what_nobody_waits_for_any_more_is_ended_at_whatever_moment",
+            what_nobody_waits_for_any_more_is_ended_at_whatever_moment,
+        ),
         (
             "readers_are_told_of_the_end_of_what_was_never_started",
             readers_are_told_of_the_end_of_what_was_never_started,
@@ -40,6 +46,42 @@ fn sleeper() -> Result<Fixture> {
     ]);
     fs::write(fixture.bundle.join("config.json"), spec.to_string())?;
     Ok(fixture)
+}
+
+/// It is made in some milliseconds, by several processes one after the other.
+fn what_nobody_waits_for_any_more_is_ended_at_whatever_moment() -> Result<()> {
+    const MOMENTS: u32 = 40;
+    let mut fixture = sleeper()?;
+    let server = fixture.server.pid();
+    let request = json!({ "id": ID, "bundle": fixture.bundle });
+    for moment in 0..MOMENTS {
+        let create = fixture.client.send("Create", &request)?;
+        std::thread::sleep(moment * Duration::from_millis(1));
+        // What has been made by then is deleted.
+        let _ = fixture.client.call("Delete", &json!({ "id": ID }))?;
+        let made = fixture.client.answer(&create, LIMIT)?;
+        if let Answer::Response(_) = made.context("Create goes on")? {
+            let _ = fixture.client.call("Delete", &json!({ "id": ID }))?;
+        }
+        let deadline = Instant::now() + LIMIT;
+        while let children = children(server)?
+            && !children.is_empty()
+        {
+            ensure!(Instant::now() < deadline, "after {moment} ms: {children:?}");
+        }
+        fixture.expect_gone()?;
+    }
+    Ok(())
+}
+
+/// The children of a process, with the names of their programs.
+fn children(pid: u64) -> Result<Vec<String>> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let name = |pid: &str| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        format!("{pid} {}", name.trim())
+    };
+    Ok(list.split_ascii_whitespace().map(name).collect())
 }
 
 /// containerd reads its output to the end before it deletes it: when Start fails, or when it comes
