@@ -28,9 +28,7 @@ pub use order::{
     Confinement, ExecOrder, FromHelper, HelperOrder, left_hierarchies, refuse, specification,
 };
 
-use std::fs;
-#[cfg(feature = "native")]
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
 #[cfg(feature = "native")]
@@ -96,26 +94,22 @@ pub fn reap_intermediates() -> Result<(), SysError> {
 }
 
 /// What a helper may have made that nobody knows of yet, known by the mount namespace that it has
-/// from the helper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offspring {
-    device: u64,
-    inode: u64,
-}
+/// from the helper. While this is there, no other namespace is given the same number.
+#[derive(Debug)]
+pub struct Offspring(Metadata, #[expect(dead_code, reason = "it is held")] File);
 
 impl Offspring {
     /// That of a helper that is there and has a mount namespace of its own.
     #[must_use]
     pub fn of(helper: i32) -> Option<Self> {
-        Self::among(&helper.to_string()).filter(|its| Self::among("self") != Some(*its))
+        let namespace = File::open(place(&helper.to_string())).ok()?;
+        let its = namespace.metadata().ok()?;
+        let own = fs::metadata(place("self")).ok()?;
+        (!is_same(&its, &own)).then_some(Self(its, namespace))
     }
 
-    fn among(process: &str) -> Option<Self> {
-        let namespace = fs::metadata(format!("/proc/{process}/ns/mnt")).ok()?;
-        Some(Self {
-            device: namespace.dev(),
-            inode: namespace.ino(),
-        })
+    fn is(&self, pid: i32) -> bool {
+        fs::metadata(place(&pid.to_string())).is_ok_and(|other| is_same(&self.0, &other))
     }
 
     /// Kills it once the helper has ended: `libcontainer` has it born as a child of the helper's
@@ -124,7 +118,7 @@ impl Offspring {
     /// # Errors
     ///
     /// When the kernel does not tell a process's children, or one does not end.
-    pub fn kill(self) -> Result<(), SysError> {
+    pub fn kill(&self) -> Result<(), SysError> {
         for _ in 0..LOOKS {
             let mut is_one_alive = false;
             for pid in children().doing(|| "list the server's children".into())? {
@@ -132,7 +126,7 @@ impl Offspring {
                 let process = ProcessId::of(pid).and_then(ProcessId::open);
                 if let Ok(Some(process)) = process
                     && !is_held(pid)
-                    && Self::among(&pid.to_string()) == Some(self)
+                    && self.is(pid)
                 {
                     is_one_alive = true;
                     kill_now(process.as_fd());
@@ -148,8 +142,37 @@ impl Offspring {
     }
 }
 
-/// Reaps a child that has ended or is about to; what is no child is left alone.
-pub fn reap(pid: i32) {
+/// Where the mount namespace of a process is.
+fn place(process: &str) -> String {
+    format!("/proc/{process}/ns/mnt")
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Reaps those of these processes that are children and that nobody holds, when they end soon.
+pub fn reap_soon(mut pids: Vec<i32>) {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    for _ in 0..LOOKS {
+        pids.retain(|pid| {
+            let child = Pid::from_raw(*pid).filter(|_| !is_held(*pid));
+            child.is_some_and(|child| {
+                matches!(
+                    rustix::process::waitid(WaitId::Pid(child), options),
+                    Ok(None)
+                )
+            })
+        });
+        if pids.is_empty() {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Reaps a child that has ended; what is no child is left alone.
+fn reap(pid: i32) {
     if let Some(pid) = Pid::from_raw(pid) {
         let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
     }

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub struct Cache {
     verified: Option<PathBuf>,
     /// The folder of code as it is opened to be handed on.
     reading: Option<Arc<OwnedFd>>,
+    /// Whether others fill its disk.
+    is_crowded: Arc<AtomicBool>,
 }
 
 /// What an entry says of itself, as its file holds it.
@@ -82,6 +84,7 @@ impl Cache {
             dir: dir.to_path_buf(),
             verified: None,
             reading: None,
+            is_crowded: Arc::default(),
         })
     }
 
@@ -220,12 +223,18 @@ impl Cache {
         max_size: u64,
     ) -> Result<File, CacheError> {
         let filed = match self.file(key, wasm, engine, build, source) {
-            // It may be this cache that fills it.
-            Err(error) if error.is_want_of_room() && self.give_way_to(source)? => {
+            // It may be this cache that fills it; what has not helped once is not tried again.
+            Err(error)
+                if error.is_want_of_room()
+                    && !self.is_crowded.load(Ordering::Relaxed)
+                    && self.give_way_to(source)? =>
+            {
                 self.file(key, wasm, engine, build, source)
             }
             filed => filed,
-        }?;
+        };
+        self.is_crowded.store(filed.is_err(), Ordering::Relaxed);
+        let filed = filed?;
         self.prune(max_size)?;
         Ok(filed)
     }

@@ -41,7 +41,7 @@ impl EngineBuild {
     pub fn id(&self) -> Result<String, String> {
         let mut known = lock(&self.known);
         match &*known {
-            Some(known) if known.is_current() => known.id.clone(),
+            Some(known) if known.id.is_ok() && known.is_current() => known.id.clone(),
             _ => known.insert(self.look()).id.clone(),
         }
     }
@@ -56,7 +56,10 @@ impl EngineBuild {
         let files = plugin.map(|plugin| {
             let libraries = build_id::libraries(plugin).unwrap_or_default();
             let others = [plugin.to_owned(), LINKER_CACHE.into()];
-            let files = libraries.into_iter().chain(others);
+            // A link to another file is a change of its folder.
+            let folders = libraries.iter().filter_map(|file| file.parent());
+            let folders: Vec<_> = folders.map(Path::to_owned).collect();
+            let files = libraries.into_iter().chain(folders).chain(others);
             files.map(|path| (identity(&path), path))
         });
         let files = files.into_iter().flatten();

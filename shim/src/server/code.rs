@@ -333,6 +333,11 @@ impl Compiler {
             }
             (other, _) => return Err(store.failed(program, &unexpected(&other))),
         };
+        if store.build()? != build {
+            let log = program.log;
+            log.warn("running uncached: the engine's plugin was replaced while it compiled");
+            return Ok(code);
+        }
         let filed = Filed { wasm: &wasm, build };
         let file = store.keep(&key, filed, code, program.log).await;
         remember(store, program, build, &key);

@@ -25,7 +25,15 @@ impl Cache {
     pub(super) fn give_way_to(&self, code: &File) -> Result<bool, CacheError> {
         let dir = self.code_dir();
         let size = code.metadata().map_err(CacheError::io(&dir))?.len();
-        let taken: u64 = self.entries()?.iter().map(|entry| entry.size).sum();
+        let codes: HashSet<_> = self
+            .stored()?
+            .into_iter()
+            .map(|(_, it, _)| it.code)
+            .collect();
+        let sizes = codes
+            .iter()
+            .filter_map(|code| fs::metadata(self.code_path(code)).ok());
+        let taken: u64 = sizes.map(|code| code.len()).sum();
         Ok(self.prune(taken.saturating_sub(size))?.removed > 0)
     }
 

@@ -139,7 +139,9 @@ fn where_the_disk_is_full_the_oldest_give_way_for_as_much_as_is_needed() {
     assert!(give_way_to(b"......"));
     let is_left = ["first", "second", "third"].map(|wasm| fixture.found(wasm).is_some());
     assert_eq!(is_left, [false, false, true]);
-    assert!(give_way_to(b"."));
+    // Of another build.
+    fixture.insert("fourth", b"abcde", 1000).unwrap();
+    assert!(give_way_to(b"....."));
     assert!(!give_way_to(b"."), "there is nothing left");
 }
 

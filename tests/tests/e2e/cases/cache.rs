@@ -135,7 +135,7 @@ fn a_cache_that_fills_its_disk_makes_room_on_it(test: &Test<'_>) -> Result<()> {
     // One with its entry, and not both.
     let room = format!("size={}", sizes.iter().sum::<u64>() * 3 / 4);
     ensure!(
-        sizes.len() == 2 && sizes.iter().all(|size| *size > 50_000),
+        sizes.len() == 2 && sizes.iter().all(|size| *size > 16_000),
         "{made}"
     );
     on_own_disk(test, &room, || {
