@@ -148,7 +148,6 @@ fn build(
     let HelperOrder { id, dir, .. } = order;
     let mut builder = ContainerBuilder::new(id.clone(), SyscallType::default())
         .with_executor(program)
-        .with_pid_file(Some(HelperOrder::pid_file(dir)))?
         .with_root_path(dir)?;
     if has_terminal {
         builder = builder.with_console_socket(Some(dir.join(TERMINAL)));

@@ -47,7 +47,9 @@ use crate::{Doing, SysError};
 
 /// How libcontainer names the process that makes a container's first one. That
 /// one has this name too until it gives itself another.
-const INTERMEDIATE: &str = "(youki:[1:INTER])";
+const INTERMEDIATE: &str = "(youki:[1:INTER]";
+/// How the names of both begin.
+const EITHER: &str = "(youki:[";
 /// How often it is looked for, and the pause between: it ends by itself at once.
 const LOOKS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(1);
@@ -73,14 +75,27 @@ fn given() -> io::Result<(Link, File, OwnedFd)> {
 ///
 /// When the kernel does not tell a process's children.
 pub fn reap_intermediates() -> Result<(), SysError> {
+    reap_named(INTERMEDIATE)
+}
+
+/// The same after a helper that was killed, which may have left a container's first process too.
+///
+/// # Errors
+///
+/// When the kernel does not tell a process's children.
+pub fn reap_left() -> Result<(), SysError> {
+    reap_named(EITHER)
+}
+
+fn reap_named(beginning: &str) -> Result<(), SysError> {
     for _ in 0..LOOKS {
         let mut is_one_alive = false;
         for pid in children().doing(|| "list the server's children".into())? {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            match stat.split_once(INTERMEDIATE) {
+            match stat.rsplit_once(") ") {
                 // Any program may call itself so.
-                Some(_) if is_held(pid) => {}
-                Some((_, state)) if state.trim_start().starts_with('Z') => reap(pid),
+                Some((name, _)) if is_held(pid) || !name.contains(beginning) => {}
+                Some((_, state)) if state.starts_with('Z') => reap(pid),
                 Some(_) => is_one_alive = true,
                 None => {}
             }
@@ -149,26 +164,6 @@ fn place(process: &str) -> String {
 
 fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
-}
-
-/// Reaps those of these processes that are children and that nobody holds, when they end soon.
-pub fn reap_soon(mut pids: Vec<i32>) {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-    for _ in 0..LOOKS {
-        pids.retain(|pid| {
-            let child = Pid::from_raw(*pid).filter(|_| !is_held(*pid));
-            child.is_some_and(|child| {
-                matches!(
-                    rustix::process::waitid(WaitId::Pid(child), options),
-                    Ok(None)
-                )
-            })
-        });
-        if pids.is_empty() {
-            break;
-        }
-        std::thread::sleep(PAUSE);
-    }
 }
 
 /// Reaps a child that has ended; what is no child is left alone.

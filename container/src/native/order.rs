@@ -69,15 +69,6 @@ impl Confinement {
     }
 }
 
-impl HelperOrder {
-    /// Where the pid of the container's first process is written as soon as
-    /// there is one, whatever becomes of it.
-    #[must_use]
-    pub fn pid_file(dir: &Path) -> PathBuf {
-        dir.join("pid")
-    }
-}
-
 /// What a process is to become that is executed in a container.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -92,7 +92,7 @@ impl Maker {
         let (pid, terminal) = match answer {
             Some(Ok(Some((FromHelper::Ready { pid }, terminal)))) => (pid, terminal),
             other => {
-                give_up(&helper, offspring, launch.cgroup, &dir).await;
+                give_up(&helper, offspring, launch.cgroup).await;
                 return Err(match other {
                     None => given_up(),
                     Some(Ok(Some((FromHelper::Failed { message }, _)))) => refused(message),
@@ -120,7 +120,7 @@ impl Maker {
                 })
             }
             Err(error) => {
-                give_up(&helper, offspring, launch.cgroup, &dir).await;
+                give_up(&helper, offspring, launch.cgroup).await;
                 Err(error)
             }
         }
@@ -245,18 +245,14 @@ async fn see_off(helper: Child) {
 
 /// Ends a helper, and whatever it has made: first what makes the container's first process, which is
 /// then in the cgroup or not there, and is a child of this process.
-async fn give_up(helper: &Child, offspring: Option<Offspring>, cgroup: &Cgroup, dir: &Path) {
+async fn give_up(helper: &Child, offspring: Option<Offspring>, cgroup: &Cgroup) {
     let _ = reap(helper).await;
-    let (cgroup, pid_file) = (cgroup.clone(), HelperOrder::pid_file(dir));
+    let cgroup = cgroup.clone();
     aside(move || {
         // What does not end now is seen by whoever looks for what holds the cgroup.
         let _ = offspring.as_ref().map_or(Ok(()), Offspring::kill);
-        let mut first = cgroup.pids().unwrap_or_default();
         kill_all(&cgroup);
-        let told = fs::read_to_string(pid_file).ok();
-        first.extend(told.and_then(|pid| pid.trim().parse::<i32>().ok()));
-        native::reap_soon(first);
-        let _ = native::reap_intermediates();
+        let _ = native::reap_left();
     })
     .await;
 }
