@@ -185,7 +185,11 @@ impl Service {
         };
         match making {
             Some(making) => making.ask().await,
-            None if self.ahead.discard(id).await => self.ask_shutdown_when_empty(),
+            None if self.ahead.discard(id).await => {
+                // Else the server would wait for its Create.
+                self.seen_to(id);
+                self.ask_shutdown_when_empty();
+            }
             None => {}
         }
     }
@@ -206,7 +210,7 @@ impl Service {
             }
             slots.insert(id.clone(), Slot::Making(Arc::new(abandon)));
         }
-        self.arrived(id);
+        self.seen_to(id);
         let early = self.ahead.take(id).await;
         let made = self.maker.create(request, early, &abandoned).await;
         let result = match made {
@@ -245,8 +249,8 @@ impl Service {
         }
     }
 
-    /// What `start` announced is there.
-    fn arrived(&self, id: &str) {
+    /// What `start` announced is there, or will not come.
+    fn seen_to(&self, id: &str) {
         self.changed.notify_one();
         let _ = std::fs::remove_file(self.order().dir.join(STARTING).join(id));
     }
@@ -261,7 +265,7 @@ impl Service {
         self.ahead.discard(&id).await;
         self.maker.sandboxes.add(self.order(), request)?;
         newcomers::unmark(&self.order().dir);
-        self.arrived(&id);
+        self.seen_to(&id);
         Ok(())
     }
 
