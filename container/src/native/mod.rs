@@ -127,15 +127,15 @@ impl Offspring {
         fs::metadata(place(&pid.to_string())).is_ok_and(|other| is_same(&self.0, &other))
     }
 
-    /// Kills it once the helper has ended: `libcontainer` has it born as a child of the helper's
-    /// parent, and it would go on making the container. Returns when it is a zombie at most.
+    /// Kills and reaps it once the helper has ended: `libcontainer` has it born as a child of the
+    /// helper's parent, and it would go on making the container. It may have no name of its own yet.
     ///
     /// # Errors
     ///
     /// When the kernel does not tell a process's children, or one does not end.
     pub fn kill(&self) -> Result<(), SysError> {
+        let mut killed = Vec::new();
         for _ in 0..LOOKS {
-            let mut is_one_alive = false;
             for pid in children().doing(|| "list the server's children".into())? {
                 // In this order: the pid may be another's by then.
                 let process = ProcessId::of(pid).and_then(ProcessId::open);
@@ -143,11 +143,16 @@ impl Offspring {
                     && !is_held(pid)
                     && self.is(pid)
                 {
-                    is_one_alive = true;
                     kill_now(process.as_fd());
+                    killed.push(process);
                 }
             }
-            if !is_one_alive {
+            killed.retain(|process| {
+                let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+                let seen = rustix::process::waitid(WaitId::PidFd(process.as_fd()), options);
+                matches!(seen, Ok(None))
+            });
+            if killed.is_empty() {
                 return Ok(());
             }
             std::thread::sleep(PAUSE);
