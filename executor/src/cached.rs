@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rustix::fs::FlockOperation;
-use trireme_core::cache::{Cache, Key, KeyParts, processor_features};
+use trireme_core::cache::{Cache, Key, KeyParts, Origin, processor_features};
 use trireme_core::config::CacheConfig;
 use trireme_core::program::FileKind;
 use trireme_core::request::EngineChoice;
@@ -89,14 +89,12 @@ pub fn code(
         });
     }
     let code = uncached(engine, source)?;
-    let file = cache.insert(
-        &key,
-        &source.digest,
-        &choice.engine,
-        &build,
-        &code,
-        config.max_size.0,
-    )?;
+    let origin = Origin {
+        wasm: source.digest.clone(),
+        engine: choice.engine.clone(),
+        build,
+    };
+    let file = cache.insert(&key, &origin, &code, config.max_size.0)?;
     Ok(Code {
         file,
         key,

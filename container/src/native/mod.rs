@@ -28,7 +28,7 @@ pub use order::{
     Confinement, ExecOrder, FromHelper, HelperOrder, left_hierarchies, refuse, specification,
 };
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 #[cfg(feature = "native")]
@@ -111,20 +111,21 @@ fn reap_named(beginning: &str) -> Result<(), SysError> {
 /// What a helper may have made that nobody knows of yet, known by the mount namespace that it has
 /// from the helper. While this is there, no other namespace is given the same number.
 #[derive(Debug)]
-pub struct Offspring(Metadata, #[expect(dead_code, reason = "it is held")] File);
+pub struct Offspring(File);
 
 impl Offspring {
     /// That of a helper that is there and has a mount namespace of its own.
     #[must_use]
     pub fn of(helper: i32) -> Option<Self> {
         let namespace = File::open(place(&helper.to_string())).ok()?;
-        let its = namespace.metadata().ok()?;
-        let own = fs::metadata(place("self")).ok()?;
-        (!is_same(&its, &own)).then_some(Self(its, namespace))
+        Some(Self(namespace)).filter(|its| !its.is("self"))
     }
 
-    fn is(&self, pid: i32) -> bool {
-        fs::metadata(place(&pid.to_string())).is_ok_and(|other| is_same(&self.0, &other))
+    /// Whether a process is of this mount namespace.
+    fn is(&self, process: &str) -> bool {
+        let [own, its] = [self.0.metadata(), fs::metadata(place(process))]
+            .map(|namespace| namespace.map(|it| (it.dev(), it.ino())).ok());
+        own.is_some() && own == its
     }
 
     /// Kills and reaps it once the helper has ended: `libcontainer` has it born as a child of the
@@ -141,7 +142,7 @@ impl Offspring {
                 let process = ProcessId::of(pid).and_then(ProcessId::open);
                 if let Ok(Some(process)) = process
                     && !is_held(pid)
-                    && self.is(pid)
+                    && self.is(&pid.to_string())
                 {
                     kill_now(process.as_fd());
                     killed.push(process);
@@ -165,10 +166,6 @@ impl Offspring {
 /// Where the mount namespace of a process is.
 fn place(process: &str) -> String {
     format!("/proc/{process}/ns/mnt")
-}
-
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// Reaps a child that has ended; what is no child is left alone.

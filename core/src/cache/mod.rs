@@ -21,7 +21,7 @@ mod store;
 pub use identity::{FileIdentity, IdentityIndex};
 pub(crate) use key::hex;
 pub use key::{Key, KeyParts, processor_features};
-pub use store::{Cache, Entry, Pruned, Stored};
+pub use store::{Cache, Entry, Origin, Pruned, Stored};
 
 use std::path::PathBuf;
 

@@ -32,6 +32,17 @@ pub struct Cache {
     is_crowded: Arc<AtomicBool>,
 }
 
+/// Of what code was made, and by what.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// SHA-256 of the WebAssembly bytes, in hexadecimal.
+    pub wasm: String,
+    /// The engine's name.
+    pub engine: String,
+    /// The build id of the file that held the compiler.
+    pub build: String,
+}
+
 /// What an entry says of itself, as its file holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
@@ -216,20 +227,19 @@ impl Cache {
     pub fn insert(
         &self,
         key: &Key,
-        wasm: &str,
-        engine: &str,
-        build: &str,
+        origin: &Origin,
         source: &File,
         max_size: u64,
     ) -> Result<File, CacheError> {
-        let filed = match self.file(key, wasm, engine, build, source) {
+        let file = || self.file(key, origin, source);
+        let filed = match file() {
             // It may be this cache that fills it; what has not helped once is not tried again.
             Err(error)
                 if error.is_want_of_room()
                     && !self.is_crowded.load(Ordering::Relaxed)
                     && self.give_way_to(source)? =>
             {
-                self.file(key, wasm, engine, build, source)
+                file()
             }
             filed => filed,
         };
@@ -239,14 +249,7 @@ impl Cache {
         Ok(filed)
     }
 
-    fn file(
-        &self,
-        key: &Key,
-        wasm: &str,
-        engine: &str,
-        build: &str,
-        source: &File,
-    ) -> Result<File, CacheError> {
+    fn file(&self, key: &Key, origin: &Origin, source: &File) -> Result<File, CacheError> {
         let temporary = Temporary::new(self.dir.join(format!("code/{key}.{}", temporary_name())));
         let code = temporary
             .fill(source)
@@ -254,9 +257,9 @@ impl Cache {
         let path = self.code_path(&code);
         fs::rename(&temporary.path, &path).map_err(CacheError::io(&path))?;
         let stored = Stored {
-            wasm: wasm.to_owned(),
-            engine: engine.to_owned(),
-            build: build.to_owned(),
+            wasm: origin.wasm.clone(),
+            engine: origin.engine.clone(),
+            build: origin.build.clone(),
             code,
         };
         self.publish(key, &stored)?;

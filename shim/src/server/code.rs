@@ -20,7 +20,7 @@ use trireme_container::link::{CompileOrder, FromCompiler, Link, ToCompiler};
 use trireme_container::process::{Child, EXECUTOR, Spawn, open_read_only};
 use trireme_container::{state, stdio};
 use trireme_core::cache::{
-    Cache, CacheError, FileIdentity, IdentityIndex, Key, KeyParts, processor_features,
+    Cache, CacheError, FileIdentity, IdentityIndex, Key, KeyParts, Origin, processor_features,
 };
 use trireme_core::{memory_file, message};
 use trireme_engine::Kind;
@@ -195,13 +195,11 @@ impl CodeStore {
 
     /// Files code that was compiled. Where that fails, for want of room for
     /// instance, the container runs from memory.
-    async fn keep(&self, key: &Key, filed: Filed<'_>, code: File, log: &TaskLog) -> File {
+    async fn keep(&self, key: &Key, origin: Origin, code: File, log: &TaskLog) -> File {
         let Some(cache) = self.cache(log) else {
             return code;
         };
         let key = key.clone();
-        let (wasm, build) = (filed.wasm.to_owned(), filed.build.to_owned());
-        let engine = self.order.engine.engine.clone();
         let max_size = self.order.cache.max_size.0;
         if code
             .metadata()
@@ -216,7 +214,7 @@ impl CodeStore {
                 path: "memory".into(),
                 source,
             })?;
-            cache.insert(&key, &wasm, &engine, &build, &source, max_size)
+            cache.insert(&key, &origin, &source, max_size)
         };
         match aside(insert).await {
             Ok(file) => file,
@@ -231,13 +229,6 @@ impl CodeStore {
         let program = format!("{} {}: ", program.kind, program.name);
         ServiceError::Setup(self.order.engine.naming(&program, reason))
     }
-}
-
-/// What an entry says of its code.
-#[derive(Clone, Copy)]
-struct Filed<'a> {
-    wasm: &'a str,
-    build: &'a str,
 }
 
 struct Compiler {
@@ -338,8 +329,12 @@ impl Compiler {
             log.warn("running uncached: the engine's plugin was replaced while it compiled");
             return Ok(code);
         }
-        let filed = Filed { wasm: &wasm, build };
-        let file = store.keep(&key, filed, code, program.log).await;
+        let origin = Origin {
+            wasm,
+            engine: store.order.engine.engine.clone(),
+            build: build.to_owned(),
+        };
+        let file = store.keep(&key, origin, code, program.log).await;
         remember(store, program, build, &key);
         Ok(file)
     }

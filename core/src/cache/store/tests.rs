@@ -37,8 +37,13 @@ impl Fixture {
     }
 
     fn file(&self, wasm: &str, compiled: &File, max_size: u64) -> Result<File, CacheError> {
+        let origin = Origin {
+            wasm: wasm.to_owned(),
+            engine: "e".to_owned(),
+            build: "b".to_owned(),
+        };
         self.cache
-            .insert(&self.key(wasm), wasm, "e", "b", compiled, max_size)
+            .insert(&self.key(wasm), &origin, compiled, max_size)
     }
 
     fn insert(&self, wasm: &str, code: &[u8], max_size: u64) -> Result<File, CacheError> {
