@@ -12,6 +12,7 @@ mod command;
 mod config;
 mod containerd;
 mod cpu;
+mod ctr;
 mod density;
 mod figure;
 mod grpc;

@@ -1,17 +1,19 @@
 //! Start to end of one container, peer after peer, round after round.
 
-mod ctr;
-
 use anyhow::Result;
 use clap::Args;
 
 use crate::cpu::{self, Meter};
+use crate::ctr;
 use crate::figure::{Figure, Unit};
 use crate::peer::Peer;
 use crate::report::Report;
 use crate::run::{Benchmark, Options, Run};
 use crate::starter::{Starter, templates};
 use crate::task;
+
+/// The name of the container that `ctr` runs.
+const CTR: &str = "bench";
 
 /// How long a container takes, from its creation to its removal.
 #[derive(Debug, Args)]
@@ -64,7 +66,7 @@ impl Benchmark for Start {
         run.turns(|turn| {
             let template = &templates[turn.index];
             let (times, cpu) = meter.measure(|| starter.run(template))?;
-            let (time, cpu_of_ctr) = meter.measure(|| ctr::start(&peers[turn.index]))?;
+            let (time, cpu_of_ctr) = meter.measure(|| ctr::run(&peers[turn.index], CTR))?;
             if turn.round.is_some() {
                 whole.add_with_cpu(turn.index, times.gone.as_secs_f64() * 1e3, cpu);
                 for (part, time) in parts.iter_mut().zip(times.parts) {
@@ -73,7 +75,7 @@ impl Benchmark for Start {
                 if let Some(time) = times.first_byte {
                     first.add(turn.index, time.as_secs_f64() * 1e3);
                 }
-                ctr.add_with_cpu(turn.index, time, cpu_of_ctr);
+                ctr.add_with_cpu(turn.index, time.as_secs_f64() * 1e3, cpu_of_ctr);
             }
             Ok(())
         })?;

@@ -16,6 +16,7 @@ cases! {
     as_with_runc: [
         a_linux_program_opens_devices_that_are_allowed_alone,
         a_name_of_systemds_is_a_scope,
+        a_restart_of_containerd_by_systemd_ends_no_task,
         docker_with_systemds_driver_leaves_no_scope,
     ],
     wasm: [limits_of_containers_in_pods_hold_and_their_use_is_counted],
@@ -139,6 +140,24 @@ fn a_name_of_systemds_is_a_scope(test: &Test<'_>) -> Result<()> {
         ensure!(left.is_empty(), "{left}");
         Ok(())
     })
+}
+
+/// It is what the documentation has people do once Trireme is installed.
+fn a_restart_of_containerd_by_systemd_ends_no_task(test: &Test<'_>) -> Result<()> {
+    test.run_detached(&[], &["/sleep.wasm", "600"])?;
+    let before = test.task()?;
+    let main_pid = || on_host(test, "systemctl show --value --property MainPID containerd");
+    let main = main_pid()?;
+    on_host(test, "systemctl restart containerd")?;
+    ensure!(main_pid()? != main, "it was not restarted");
+    let after = wait_until(|| test.task())?;
+    ensure!(after == before, "{after:?}, before it {before:?}");
+    test.exec(&words(test, "one", &["--detach"], &["/sleep.wasm", "600"]))?
+        .expect(0)?;
+    wait_for_pids(test, 2)?;
+    clear_streams(test)?;
+    test.remove()?;
+    test.next_container_runs()
 }
 
 fn docker_with_systemds_driver_leaves_no_scope(test: &Test<'_>) -> Result<()> {

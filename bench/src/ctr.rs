@@ -1,22 +1,19 @@
 //! By containerd's client for the command line.
 
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::command;
 use crate::peer::Peer;
 
-/// The container's name.
-const NAME: &str = "bench";
-
-/// Runs one container to its end and returns the milliseconds that it took.
+/// Runs one container of a peer, by this name, to its end and returns what it took.
 ///
 /// # Errors
 ///
 /// When it fails; it is removed then.
-pub fn start(peer: &Peer) -> Result<f64> {
+pub fn run(peer: &Peer, name: &str) -> Result<Duration> {
     let mut command = Command::new("ctr");
     command.args(["run", "--rm", "--runtime", &peer.runtime]);
     if let Some(binary) = &peer.runc_binary {
@@ -24,14 +21,14 @@ pub fn start(peer: &Peer) -> Result<f64> {
     }
     command
         .args(peer.flags())
-        .args([&peer.image, NAME])
+        .args([peer.image.as_str(), name])
         .args(&peer.arguments)
         .stdin(Stdio::null());
     let begin = Instant::now();
     let output = command.output().context("run ctr")?;
     let time = begin.elapsed();
     if !output.status.success() {
-        command::remove_container(NAME);
+        command::remove_container(name);
         let text = String::from_utf8_lossy(&output.stderr);
         bail!(
             "`ctr run` of {} failed, {}: {}",
@@ -40,5 +37,5 @@ pub fn start(peer: &Peer) -> Result<f64> {
             text.trim()
         );
     }
-    Ok(time.as_secs_f64() * 1e3)
+    Ok(time)
 }
