@@ -45,5 +45,5 @@ pub fn prepare(link: &Link, order: File, source: EngineSource) -> Result<Prepare
         Some(kind) => kind,
         None => init::elsewhere(link, &mut plan)?,
     };
-    init::load(link, plan, filter.as_ref(), &*engine, kind, home)
+    init::load(link, plan, filter.as_ref(), engine, kind, home)
 }

@@ -50,19 +50,23 @@ impl EngineSource {
         }
     }
 
-    /// The engine of a choice.
-    pub fn engine(self, choice: &EngineChoice) -> Result<Box<dyn Engine>> {
-        match self {
-            EngineSource::New => Ok(engines::create(choice)?),
-            EngineSource::Made(engine, own) if *own == *choice => Ok(engine),
-            EngineSource::Made(_, own) => Err(anyhow!(
-                "the engine that was made ahead is {} for handler \"{}\", not {} for \"{}\"",
-                own.engine,
-                own.handler,
-                choice.engine,
-                choice.handler
-            )),
-        }
+    /// The engine of a choice. It ends with the process: to take it apart would write to memory
+    /// that a copy shares with its zygote, while somebody waits.
+    pub fn engine(self, choice: &EngineChoice) -> Result<&'static dyn Engine> {
+        let engine = match self {
+            EngineSource::New => engines::create(choice)?,
+            EngineSource::Made(engine, own) if *own == *choice => engine,
+            EngineSource::Made(_, own) => {
+                return Err(anyhow!(
+                    "the engine that was made ahead is {} for handler \"{}\", not {} for \"{}\"",
+                    own.engine,
+                    own.handler,
+                    choice.engine,
+                    choice.handler
+                ));
+            }
+        };
+        Ok(Box::leak(engine))
     }
 }
 
@@ -158,7 +162,7 @@ pub fn prepare(link: &Link, order: File, mut source: EngineSource) -> Result<Pre
         Some(kind) => kind,
         None => elsewhere(link, &mut plan)?,
     };
-    load(link, plan, filter.as_ref(), &*engine, kind, home)
+    load(link, plan, filter.as_ref(), engine, kind, home)
 }
 
 /// Drops every privilege, and loads the code that the server sends.

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use anyhow::{Context, Result, ensure};
-use trireme_container::init::{self as container, signals};
+use trireme_container::init::{self as container, credentials, signals};
 use trireme_container::link::Link;
 use trireme_container::process::{LINK_FD, PLAN_FD};
 use trireme_container::zygote::{self, FromZygote, Role};
@@ -73,6 +73,8 @@ fn hold(mut order: File) -> Result<(Title, Box<dyn Engine>, EngineChoice)> {
     let engine = engines::create(&choice)?;
     engine.warm_up()?;
     signals::install().context("cannot install signal handlers")?;
+    // Neither this process nor a copy executes another program.
+    credentials::clear_bounding_set()?;
     can_be_copied()?;
     Ok((title, engine, choice))
 }

@@ -428,6 +428,17 @@ impl Cgroup {
         result
     }
 
+    /// Removes those folders that [`Cgroup::stats`] and [`Cgroup::oom_kills`] have nothing from, once
+    /// nobody is in them any more and nobody waits. [`Cgroup::remove`] removes what still stands.
+    pub fn remove_without_accounts(&self) {
+        if self.may_follow() {
+            let folders = self.folders.iter();
+            for folder in folders.filter(|folder| !v1::has_accounts(folder)) {
+                let _ = fs::remove_dir(&folder.path);
+            }
+        }
+    }
+
     /// A folder of v1 that `libcontainer` puts Linux programs into too, which it does not for every
     /// hierarchy.
     fn populated(&self) -> Option<&Path> {

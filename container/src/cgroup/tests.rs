@@ -63,6 +63,38 @@ fn on_v1_processes_are_looked_for_where_all_are() {
 }
 
 #[test]
+fn what_has_a_containers_accounts_stays_until_it_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = |name: &str, controllers: &[&str]| {
+        let path = dir.path().join(name).join("one");
+        fs::create_dir_all(&path).unwrap();
+        Folder {
+            controllers: controllers.iter().map(ToString::to_string).collect(),
+            path,
+            depth: 1,
+        }
+    };
+    let cgroup = Cgroup {
+        version: Version::V1,
+        folders: vec![
+            folder("cpu,cpuacct", &["cpu", "cpuacct"]),
+            folder("freezer", &["freezer"]),
+            folder("memory", &["memory"]),
+            folder("devices", &["devices"]),
+        ],
+        scope: None,
+    };
+    // Somebody is in it yet.
+    fs::create_dir(dir.path().join("devices/one/busy")).unwrap();
+    cgroup.remove_without_accounts();
+    let there = |name: &str| dir.path().join(name).join("one").exists();
+    assert!(there("cpu,cpuacct") && there("memory") && there("devices"));
+    assert!(!there("freezer"));
+    cgroup.remove().unwrap();
+    assert!(!there("cpu,cpuacct") && !there("memory") && !there("devices"));
+}
+
+#[test]
 fn on_v1_systemds_form_is_a_name_where_systemd_does_not_run() {
     let cgroup = Cgroup::at_where(&v1(), "a.slice:ctr:one", || false).unwrap();
     assert!(!cgroup.is_systemds());

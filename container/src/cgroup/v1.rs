@@ -313,6 +313,13 @@ fn device_rule(rule: &LinuxDeviceCgroup) -> String {
     )
 }
 
+/// Whether a container's accounts are in this folder, [`stats`] or those of memory.
+pub(super) fn has_accounts(folder: &Folder) -> bool {
+    const ACCOUNTS: [&str; 5] = ["cpu", "cpuacct", "memory", "pids", "blkio"];
+    let mut names = folder.controllers.iter();
+    names.any(|name| ACCOUNTS.contains(&name.as_str()))
+}
+
 pub(super) fn stats(cgroup: &Cgroup) -> Result<Stats, SysError> {
     Ok(Stats {
         v2: false,

@@ -68,19 +68,34 @@ pub(crate) fn set_limit(limit: &Rlimit) -> Result<(), SysError> {
     })
 }
 
-/// Capabilities beyond the last one the kernel knows are refused with EINVAL.
-fn clear_bounding_set() -> Result<(), SysError> {
+/// Leaves this process and its copies no capability to gain by executing a program. Those that
+/// they have stay.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn clear_bounding_set() -> Result<(), SysError> {
+    // SAFETY: a plain system call without memory arguments.
+    let ask =
+        |what, capability: libc::c_ulong| match unsafe { libc::prctl(what, capability, 0, 0, 0) } {
+            -1 => Err(std::io::Error::last_os_error()),
+            is_there => Ok(is_there != 0),
+        };
     for capability in 0..=63 {
-        // SAFETY: a plain system call without memory arguments.
-        let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
-        if result == 0 {
-            continue;
+        // A zygote has dropped them for its copies, and each that is dropped makes new credentials.
+        let dropped = match ask(libc::PR_CAPBSET_READ, capability) {
+            Ok(true) => ask(libc::PR_CAPBSET_DROP, capability),
+            other => other,
+        };
+        match dropped {
+            Ok(_) => {}
+            // Beyond the last one that the kernel knows.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return Ok(()),
+            Err(error) => {
+                return Err(error)
+                    .doing(|| format!("drop capability {capability} from the bounding set"));
+            }
         }
-        let error = std::io::Error::last_os_error();
-        if error.raw_os_error() == Some(libc::EINVAL) {
-            return Ok(());
-        }
-        return Err(error).doing(|| format!("drop capability {capability} from the bounding set"));
     }
     Ok(())
 }

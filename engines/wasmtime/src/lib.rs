@@ -74,6 +74,8 @@ struct Machine {
 
 impl Engine for Machine {
     fn warm_up(&self) -> Result<(), EngineError> {
+        // A copy has the stack for signals of the thread that it is a copy of.
+        wasmtime::Engine::tls_eager_initialize();
         load::make_linkers(self)
     }
 

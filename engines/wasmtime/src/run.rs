@@ -60,7 +60,7 @@ impl Program for ModuleProgram {
         let site = self.site.take();
         let site = site.unwrap_or_else(|| self.make_site(&guest));
         drop(guest);
-        in_site(site, &self.limits, async |store| {
+        let outcome = in_site(site, &self.limits, async |store| {
             let instance = self.pre.instantiate_async(&mut *store).await?;
             let function = instance
                 .get_func(&mut *store, &self.entry)
@@ -68,7 +68,9 @@ impl Program for ModuleProgram {
             let mut results = vec![wasmtime::Val::I32(0); function.ty(&*store).results().len()];
             function.call_async(store, &[], &mut results).await?;
             Ok(0)
-        })
+        });
+        std::mem::forget(self);
+        outcome
     }
 }
 
@@ -92,9 +94,11 @@ impl Program for ComponentProgram {
         let site = self.site.take();
         let site = site.unwrap_or_else(|| self.make_site(&guest));
         drop(guest);
-        in_site(site, &self.limits, async |store| {
+        let outcome = in_site(site, &self.limits, async |store| {
             self.entry.call(store).await
-        })
+        });
+        std::mem::forget(self);
+        outcome
     }
 }
 
@@ -128,7 +132,9 @@ impl<H: Limited> Site<H> {
     }
 }
 
-/// Drives a guest to its end on this thread, where it has a site.
+/// Drives a guest to its end on this thread, where it has a site. What it ran in, the program too,
+/// is left to the kernel, which takes it apart when the process ends: that is what follows, and what
+/// somebody waits for.
 fn in_site<H: Limited>(
     site: Result<Site<H>, Outcome>,
     limits: &Limits,
@@ -143,7 +149,9 @@ fn in_site<H: Limited>(
             Ok(()) => call(&mut store).await,
             Err(error) => Err(error),
         };
-        outcome(called, store.data_mut().limiter())
+        let outcome = outcome(called, store.data_mut().limiter());
+        std::mem::forget(store);
+        outcome
     })
 }
 

@@ -364,6 +364,9 @@ impl Container {
         drop(streams);
         events.drained(TOLD).await;
         self.mounts.let_go();
+        if self.launcher != Launcher::Native && lock(&self.execs).is_empty() {
+            self.cgroup.remove_without_accounts();
+        }
     }
 }
 

@@ -73,6 +73,8 @@ impl Events {
                 changed.await;
                 continue;
             };
+            // Whoever asked for what is told here is answered first, as far as this thread decides.
+            tokio::task::yield_now().await;
             if forward(&mut client, &address, &request).await {
                 self.lock().pop_front();
                 self.changed.notify_waiters();

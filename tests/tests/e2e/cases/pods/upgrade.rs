@@ -9,7 +9,7 @@ use trireme_tests::paths;
 use super::super::cases;
 use super::CRICTL;
 use super::faults::{
-    ended_when_asked, go_on, handler, is_told_lost, log_goes_on, mixed, of, servers,
+    ended_when_asked, go_on, handler, handlers, is_told_lost, log_goes_on, mixed, of, servers,
 };
 use super::fleet::{Fleet, Made, Wanted};
 use crate::command::LIMIT;
@@ -34,25 +34,33 @@ const PROGRAMS: [&str; 3] = [
 ];
 
 fn old_pods_live_on_with_the_old_programs(test: &Test<'_>) -> Result<()> {
-    for server in servers(test) {
+    each(test, |server, handler| {
         let change = |act: &mut dyn FnMut() -> Result<()>| with_other_build(test, act);
-        old_pods_live_on(test, server, change, has_the_installed_program)?;
+        old_pods_live_on(test, server, handler, change, has_the_installed_program)
+    })
+}
+
+/// Has `act` with each server of a case, and each handler of CRI that leads to it.
+fn each(test: &Test<'_>, act: impl Fn(Server, &str) -> Result<()>) -> Result<()> {
+    for server in servers(test) {
+        for handler in handlers(test, server) {
+            act(server, &handler).with_context(|| handler.clone())?;
+        }
     }
     Ok(())
 }
 
 /// The new one lets a guest have little memory.
 fn old_pods_live_on_with_the_old_configuration(test: &Test<'_>) -> Result<()> {
-    for server in servers(test) {
+    each(test, |server, of_cri| {
         let (handler, server_name) = (handler(server), server.name());
         let config = format!(
             "{CONFIG}[handlers.{handler}]\nengine = \"wasmtime\"\nserver = \"{server_name}\"\n\
              limits = {{ memory = \"4MiB\" }}\n"
         );
         let change = |act: &mut dyn FnMut() -> Result<()>| test.with_config(&config, act);
-        old_pods_live_on(test, server, change, has_little_memory)?;
-    }
-    Ok(())
+        old_pods_live_on(test, server, of_cri, change, has_little_memory)
+    })
 }
 
 /// Whether the server of a pod is of the build that is installed now.
@@ -110,11 +118,12 @@ fn with_other_build(test: &Test<'_>, act: impl FnOnce() -> Result<()>) -> Result
 fn old_pods_live_on(
     test: &Test<'_>,
     server: Server,
+    handler: &str,
     change: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<()>,
     is_new: impl Fn(&Fleet<'_>, &Made) -> Result<bool>,
 ) -> Result<()> {
     let act = |fleet: &Fleet<'_>| {
-        let plan = |name| mixed(test, name, handler(server));
+        let plan = |name| mixed(test, name, handler);
         let old = fleet.up(&[plan("old"), plan("lost")])?;
         let before = fleet.look()?;
         let servers: Result<Vec<_>> = old
@@ -150,7 +159,7 @@ fn old_pods_live_on(
         };
         change(&mut rest)
     };
-    Fleet::with(test, act).with_context(|| server.name().to_owned())
+    Fleet::with(test, act)
 }
 
 /// Containers of it do all that they did, one more can be made, and containerd finds it again.
