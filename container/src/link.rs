@@ -58,11 +58,17 @@ pub enum FromInit {
 pub enum ToInit {
     /// The container's cgroup is there, with its limits.
     Cgroup,
-    /// To a process that was made before its plan was known: four descriptors come along, a file
-    /// with the [`InitOrder`] and the standard streams.
+    /// To a process that was made before its Create came: the descriptor that comes along is a
+    /// file with the [`InitOrder`], by its specification. Not to be acted on before
+    /// [`ToInit::Order`].
+    Plan,
+    /// To such a process: the standard streams come along, and before them, unless `root` is what is
+    /// left to know after [`ToInit::Plan`], a file with the [`InitOrder`].
     Order {
         /// Whether the streams are a terminal, to become the controlling one.
         terminal: bool,
+        /// What the root file system is made of.
+        root: Option<Vec<trireme_core::plan::Mount>>,
     },
     /// The hooks that had to run first have run.
     Proceed,

@@ -25,10 +25,10 @@ pub fn prepare(link: &Link, order: File, source: EngineSource) -> Result<Prepare
     container::harden(SUBJECT_FD)?;
     crash::keep();
     // SAFETY: the standard streams are the guest's, and nothing here owns them.
-    let order = unsafe { container::order::receive(link, order, |_| ())? };
+    let received = unsafe { container::order::receive(link, order, |_| ())? };
     let InitOrder {
         mut plan, filter, ..
-    } = order;
+    } = received.order;
     if let Some(adjustment) = plan.oom_score_adj {
         container::adjust_oom_score(adjustment)?;
     }

@@ -120,14 +120,14 @@ pub fn prepare(link: &Link, order: File, mut source: EngineSource) -> Result<Pre
     container::harden(SUBJECT_FD)?;
     crash::keep();
     // SAFETY: the standard streams are the guest's or nothing, and nothing here owns them.
-    let order = unsafe { container::order::receive(link, order, |engine| source.make(engine))? };
+    let received = unsafe { container::order::receive(link, order, |engine| source.make(engine))? };
     let InitOrder {
         mut plan,
         filter,
         network,
         hooks,
         look,
-    } = order;
+    } = received.order;
     // SAFETY: the server hands this descriptor over by its number, and says so; nothing else
     // in this process knows of it.
     let network = network.then(|| unsafe { OwnedFd::from_raw_fd(SUBJECT_FD) });
@@ -136,7 +136,7 @@ pub fn prepare(link: &Link, order: File, mut source: EngineSource) -> Result<Pre
     }
     namespaces::enter(&plan, network.as_ref().map(AsFd::as_fd))?;
     drop(network);
-    let tree = rootfs::Tree::build(&plan)?;
+    let tree = rootfs::Tree::build(&plan, received.filesystems)?;
     crash::step("after_mount");
     if look {
         program::open(&tree, &plan)?;

@@ -5,7 +5,8 @@
 //! 1. [`harden`]: no debugger, death with the server's thread, no descriptor
 //!    but the ones it was given.
 //! 2. [`order::receive`]: joins the cgroup, before anything that costs memory or time, and waits
-//!    for the plan where the process was made before Create. An engine may be set up meanwhile.
+//!    for Create where the process was made before that. An engine may be set up meanwhile, and
+//!    file systems in memory.
 //! 3. [`namespaces::enter`]: the ones to join, names, kernel parameters.
 //! 4. [`rootfs::Tree::build`]: every mount, in init's own mount namespace.
 //! 5. [`program::open`]: the program, resolved inside the tree.

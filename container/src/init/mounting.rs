@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 use trireme_core::plan::mounts::Attributes;
-use trireme_core::plan::{Mount, MountKind, Propagation};
+use trireme_core::plan::{Mount, MountKind, Plan, Propagation};
 
 use crate::{Doing, SysError, sys};
 
@@ -31,11 +31,52 @@ pub fn open_in(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> rustix::io::
     Err(Errno::AGAIN)
 }
 
-/// Mounts one entry of the plan below the tree.
-pub fn mount_in(root: BorrowedFd<'_>, mount: &Mount) -> Result<(), SysError> {
+/// File systems of a plan that are mounted nowhere yet, each at its mount's place in the plan.
+#[derive(Debug, Default)]
+pub struct Filesystems(Vec<Option<OwnedFd>>);
+
+impl Filesystems {
+    /// How many are made ahead: they are descriptors, of which a process has a limited number.
+    const MOST: usize = 16;
+
+    /// Makes those that are the container's own and new, whatever its root is: those in memory. One
+    /// that cannot be made is made, and told, when its turn comes.
+    pub(super) fn ahead(plan: &Plan) -> Self {
+        let mounts = plan.mounts.iter().take(Self::MOST);
+        Filesystems(
+            mounts
+                .map(|mount| match &mount.kind {
+                    MountKind::Filesystem { fstype, .. } if fstype == "tmpfs" => {
+                        source_of(mount).ok()
+                    }
+                    _ => None,
+                })
+                .collect(),
+        )
+    }
+
+    /// Takes the one of a place.
+    pub(super) fn take(&mut self, place: usize) -> Option<OwnedFd> {
+        self.0.get_mut(place)?.take()
+    }
+}
+
+/// Mounts one entry of the plan below the tree; its file system may have been made.
+pub(super) fn mount_in(
+    root: BorrowedFd<'_>,
+    mount: &Mount,
+    made: Option<OwnedFd>,
+) -> Result<(), SysError> {
+    let what = || format!("mount {}", mount.destination.display());
+    let source = made.map_or_else(|| source_of(mount), Ok)?;
+    let target = target_of(root, &mount.destination, source.as_fd(), what)?;
+    attach(source.as_fd(), target.as_fd()).doing(what)
+}
+
+/// What is mounted, with its attributes.
+fn source_of(mount: &Mount) -> Result<OwnedFd, SysError> {
     let what = || format!("mount {}", mount.destination.display());
     let source = open_source(mount)?;
-    let target = target_of(root, &mount.destination, source.as_fd(), what)?;
     sys::mount_setattr(source.as_fd(), mount.attributes, 0, false).doing(what)?;
     if !mount.recursive.is_empty() {
         sys::mount_setattr(source.as_fd(), mount.recursive, 0, true).doing(what)?;
@@ -43,7 +84,7 @@ pub fn mount_in(root: BorrowedFd<'_>, mount: &Mount) -> Result<(), SysError> {
     if let Some((propagation, recursive)) = mount.propagation {
         set_propagation(source.as_fd(), propagation, recursive).doing(what)?;
     }
-    attach(source.as_fd(), target.as_fd()).doing(what)
+    Ok(source)
 }
 
 /// Attaches a mount that has no place yet to a path below the tree, which is made

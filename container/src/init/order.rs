@@ -7,13 +7,23 @@ use std::os::fd::OwnedFd;
 use serde::de::DeserializeOwned;
 use trireme_core::request::EngineChoice;
 
+use super::rootfs::Filesystems;
 use crate::link::{FirstOrder, InitOrder, Link, ToInit};
 use crate::process;
 use crate::{Doing, SysError, cgroup};
 
+/// What a process was told, and what it has made of it before it was to act.
+#[derive(Debug)]
+pub struct Received {
+    /// What it is to do.
+    pub order: InitOrder,
+    /// File systems of the plan.
+    pub filesystems: Filesystems,
+}
+
 /// Reads it, and joins the container's cgroup as soon as that is there. A process that was made
-/// before the container's plan was known waits for it here, and takes over its streams; what it
-/// may set up before that is given to `meanwhile`.
+/// before its Create came waits for that here, and takes over its streams; what it may set up before
+/// that is given to `meanwhile`.
 ///
 /// # Errors
 ///
@@ -27,34 +37,76 @@ pub unsafe fn receive(
     link: &Link,
     order: File,
     meanwhile: impl FnOnce(EngineChoice),
-) -> Result<InitOrder, SysError> {
+) -> Result<Received, SysError> {
     let first: FirstOrder = read(order)?;
     if first.cgroup_later {
-        let message = link.receive().and_then(present).doing(told)?;
-        if message.0 != ToInit::Cgroup {
-            return Err(unexpected(&message.0));
+        let (message, _) = next(link)?;
+        if message != ToInit::Cgroup {
+            return Err(unexpected(&message));
         }
     }
     cgroup::join(&first.cgroup)?;
     if let Some(rest) = first.rest {
-        return Ok(*rest);
+        return Ok(Received {
+            order: *rest,
+            filesystems: Filesystems::default(),
+        });
     }
     if let Some(engine) = first.engine {
         meanwhile(engine);
     }
-    let (message, descriptors) = link.receive_all().and_then(present).doing(told)?;
-    let ToInit::Order { terminal } = message else {
-        return Err(unexpected(&message));
+    let (mut message, mut descriptors) = next(link)?;
+    let mut begun = None;
+    if message == ToInit::Plan {
+        let order: InitOrder = read(first_of(&mut descriptors)?.into())?;
+        let filesystems = Filesystems::ahead(&order.plan);
+        begun = Some(Received { order, filesystems });
+        (message, descriptors) = next(link)?;
+    }
+    let (terminal, received) = match (message, begun) {
+        (ToInit::Order { terminal, root }, Some(mut begun)) if root.is_some() => {
+            begun.order.plan.root.mounts = root.unwrap_or_default();
+            (terminal, begun)
+        }
+        (
+            ToInit::Order {
+                terminal,
+                root: None,
+            },
+            _,
+        ) => {
+            let received = Received {
+                order: read(first_of(&mut descriptors)?.into())?,
+                filesystems: Filesystems::default(),
+            };
+            (terminal, received)
+        }
+        (message, _) => return Err(unexpected(&message)),
     };
-    let Ok([order, streams @ ..]) = <[OwnedFd; 4]>::try_from(descriptors) else {
-        let missing = io::Error::other("not all descriptors came along");
-        return Err(missing).doing(told);
-    };
-    let order = read(order.into())?;
+    let streams = <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| missing())?;
     // SAFETY: as the caller says.
     unsafe { process::take_streams(&streams, terminal) }
         .doing(|| "take the streams over".into())?;
-    Ok(order)
+    Ok(received)
+}
+
+/// What the server says next.
+fn next(link: &Link) -> Result<(ToInit, Vec<OwnedFd>), SysError> {
+    link.receive_all().and_then(present).doing(told)
+}
+
+fn first_of(descriptors: &mut Vec<OwnedFd>) -> Result<OwnedFd, SysError> {
+    match descriptors.is_empty() {
+        true => Err(missing()),
+        false => Ok(descriptors.remove(0)),
+    }
+}
+
+fn missing() -> SysError {
+    SysError {
+        what: told(),
+        source: io::Error::other("not all descriptors came along"),
+    }
 }
 
 fn read<T: DeserializeOwned>(mut order: File) -> Result<T, SysError> {

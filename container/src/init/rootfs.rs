@@ -15,6 +15,8 @@ use trireme_core::plan::{MountKind, Plan, Propagation};
 use super::{InitError, mounting};
 use crate::{Doing, SysError, sys};
 
+pub use super::mounting::Filesystems;
+
 /// What the root file system is made of, as the host knows it.
 #[derive(Debug)]
 struct Origin {
@@ -72,13 +74,13 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Mounts the root file system and everything below it.
+    /// Mounts the root file system and everything below it, of which some may have been made.
     ///
     /// # Errors
     ///
     /// When the kernel refuses a mount, or one would give the guest a part of
     /// the kernel.
-    pub fn build(plan: &Plan) -> Result<Self, InitError> {
+    pub fn build(plan: &Plan, mut made: Filesystems) -> Result<Self, InitError> {
         // Nothing that is mounted here goes back to the host. A folder of an
         // unbindable mount cannot be bound, so that stands for private.
         let propagation = match plan.root.propagation {
@@ -97,8 +99,8 @@ impl Tree {
             mounting::mount_root(path, mount)?;
         }
         let root = open_path(path)?;
-        for mount in &plan.mounts {
-            mounting::mount_in(root.as_fd(), mount)?;
+        for (place, mount) in plan.mounts.iter().enumerate() {
+            mounting::mount_in(root.as_fd(), mount, made.take(place))?;
         }
         for masked in &plan.masked_paths {
             let null = || mounting::clone_tree(Path::new("/dev/null"), false);

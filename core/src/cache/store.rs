@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -20,6 +20,9 @@ use super::key::{hex, is_digest};
 use super::{CacheError, FileIdentity, Key};
 
 pub use room::Pruned;
+
+/// A use after which others of an entry are not noted: it would be written to the disk at each start.
+const RECENT: Duration = Duration::from_secs(60);
 
 /// A cache of precompiled code.
 #[derive(Clone, Debug)]
@@ -67,7 +70,7 @@ pub struct Entry {
     pub engine: String,
     /// The length of the code in bytes.
     pub size: u64,
-    /// When it was last used.
+    /// When it was last used, give or take a minute.
     pub used: SystemTime,
 }
 
@@ -140,10 +143,14 @@ impl Cache {
             return Ok(None);
         };
         // One whose time stays may have to make room too soon.
-        let _ = File::options()
-            .write(true)
-            .open(&path)
-            .and_then(|f| f.set_modified(SystemTime::now()));
+        let used = fs::metadata(&path).and_then(|metadata| metadata.modified());
+        let is_recent = |used: SystemTime| used.elapsed().is_ok_and(|since| since < RECENT);
+        if !used.is_ok_and(is_recent) {
+            let _ = File::options()
+                .write(true)
+                .open(&path)
+                .and_then(|f| f.set_modified(SystemTime::now()));
+        }
         Ok(Some((stored, file)))
     }
 

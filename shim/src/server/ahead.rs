@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -20,16 +20,17 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
-use trireme_container::filter::Filter;
-use trireme_container::link::Link;
+use trireme_container::link::{InitOrder, Link, ToInit};
 use trireme_container::process::Child;
 use trireme_core::config::ServerMode;
+use trireme_core::memory_file;
 use trireme_core::plan::{NamespaceKind, Namespaces};
 use trireme_core::request::EngineChoice;
 use trireme_core::spec::{self, oci};
 
 use super::create::Maker;
 use super::error::ServiceError;
+use super::hooks::Hooks;
 use super::lifetime::is_recent;
 use super::log::TaskLog;
 use super::peers::Peers;
@@ -37,7 +38,8 @@ use super::process::{lock, reap};
 use super::ready;
 use super::service::Service;
 use super::site::{Site, resources};
-use super::spawn::Birth;
+use super::sketch::Sketch;
+use super::spawn::{Birth, say};
 use crate::folder::STARTING;
 use crate::newcomers::PATIENCE;
 
@@ -46,8 +48,8 @@ pub(super) struct Early {
     /// The specification as it was in the bundle.
     text: Vec<u8>,
     pub spec: oci::Spec,
-    /// Its system call filter, or why there is none.
-    pub filter: Result<Option<Filter>, ServiceError>,
+    /// What it is to be, or why it cannot be.
+    pub sketch: Result<Sketch, ServiceError>,
     pub site: Site,
     pub init: EarlyInit,
 }
@@ -58,6 +60,8 @@ pub(super) struct EarlyInit {
     pub link: AsyncFd<Link>,
     /// Whether it has been given a network namespace that was made ahead.
     pub network: bool,
+    /// Whether it has been given the container's plan, and lacks the root file system alone.
+    pub has_plan: bool,
 }
 
 impl Early {
@@ -84,6 +88,23 @@ fn is_same(folder: &Path, other: &Path) -> bool {
 impl EarlyInit {
     pub async fn end(self) {
         let _ = reap(&self.child).await;
+    }
+
+    /// Gives it the plan of a guest. Whatever comes of that, it waits.
+    fn prepare(&mut self, sketch: &Sketch, site: &Site) {
+        if sketch.refusal.is_some() {
+            return;
+        }
+        let order = InitOrder {
+            plan: sketch.plan.clone(),
+            filter: sketch.filter.clone(),
+            network: self.network,
+            hooks: Hooks::of(&site.record).before_start(),
+            look: false,
+        };
+        let order = memory_file::sealed_json("plan", &order);
+        self.has_plan =
+            order.is_ok_and(|order| say(&self.link, &ToInit::Plan, Some(order.as_fd())).is_ok());
     }
 }
 
@@ -275,13 +296,20 @@ impl Maker {
         let log = TaskLog::open(bundle, id, self.order.debug);
         let site = self.site(&spec, id, bundle, cgroup, log).ok()?;
         match self.early_init(&spec, &namespaces, &site).await {
-            Ok(init) => Some(Early {
-                text,
-                filter: self.filters.of(&spec).await,
-                spec,
-                site,
-                init,
-            }),
+            Ok(mut init) => {
+                let filter = self.filters.of(&spec).await;
+                let sketch = self.sketch(&spec, filter, id, bundle);
+                if let Ok(sketch) = &sketch {
+                    init.prepare(sketch, &site);
+                }
+                Some(Early {
+                    text,
+                    spec,
+                    sketch,
+                    site,
+                    init,
+                })
+            }
             Err(_) => {
                 site.clear().await;
                 None
@@ -321,6 +349,7 @@ impl Maker {
             child,
             link,
             network: network.is_some(),
+            has_plan: false,
         };
         match site.remember_early(init.child.pid) {
             Ok(()) => Ok(init),

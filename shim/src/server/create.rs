@@ -32,7 +32,7 @@ use super::process::{Process, reap};
 use super::sandbox::Sandboxes;
 use super::scope::Holder;
 use super::site::{Site, resources};
-use super::sketch::Sketch;
+use super::sketch::{Notices, Sketch};
 use super::spawn::{Birth, Born, Errand, Newborn, say};
 use super::streams::{GuestStreams, StreamNames};
 use super::tree::Tree;
@@ -91,16 +91,17 @@ impl Maker {
             ));
         }
         let bundle = Path::new(&request.bundle);
-        let (spec, filter, begun) = match early {
-            Some(early) => (early.spec, early.filter, Some((early.site, early.init))),
+        let (spec, sketch, begun) = match early {
+            Some(early) => (early.spec, early.sketch, Some((early.site, early.init))),
             None => {
                 let spec = self.specification(bundle, &request.id)?;
                 let filter = self.filters.of(&spec).await;
-                (spec, filter, None)
+                let sketch = self.sketch(&spec, filter, &request.id, bundle);
+                (spec, sketch, None)
             }
         };
-        let (sketch, notices) = match self.sketch(&spec, filter, request, bundle) {
-            Ok(sketched) => sketched,
+        let sketch = match sketch.and_then(|sketch| sketch.with_root(request)) {
+            Ok(sketch) => sketch,
             Err(error) => {
                 if let Some((site, init)) = begun {
                     init.end().await;
@@ -123,7 +124,7 @@ impl Maker {
         match made {
             Ok(made) => {
                 if made.launched.launcher == Launcher::Wasm {
-                    notices.log(&site.log);
+                    made.notices.log(&site.log);
                 }
                 if let Some(logger) = &made.launched.streams.logger {
                     site.remember(logger);
@@ -269,6 +270,7 @@ impl Maker {
                 launched,
                 hooks,
                 rootfs: sketch.plan.root.mounts,
+                notices: sketch.notices,
             }),
             Err(error) => {
                 if hooks.before_start() {
@@ -362,6 +364,7 @@ struct Made {
     launched: Launched,
     hooks: Hooks,
     rootfs: Vec<Mount>,
+    notices: Notices,
 }
 
 impl Made {

@@ -18,6 +18,7 @@ pub(super) struct Sketch {
     pub filter: Option<Filter>,
     /// Why no guest can be given what the specification asks.
     pub refusal: Option<ServiceError>,
+    pub notices: Notices,
 }
 
 /// What of the specification a guest is not given.
@@ -34,29 +35,35 @@ impl Notices {
     }
 }
 
+impl Sketch {
+    /// With the root file system that a Create tells.
+    pub fn with_root(mut self, request: &api::CreateTaskRequest) -> Result<Self, ServiceError> {
+        let bundle = Path::new(&request.bundle);
+        let mounts = request.rootfs.iter().map(|mount| {
+            let destination = bundle.join("rootfs");
+            let source = PathBuf::from(&mount.source);
+            Mount::new(destination, mount.type_.clone(), source, &mount.options)
+        });
+        self.plan.root.mounts = mounts.collect::<Result<_, _>>()?;
+        Ok(self)
+    }
+}
+
 impl Maker {
     /// The plan of a guest; or, where none can be given what is asked, one by
-    /// which a Linux program is told from a guest.
+    /// which a Linux program is told from a guest. What its root file system is made of is not in
+    /// it yet.
     pub(super) fn sketch(
         &self,
         spec: &oci::Spec,
         filter: Result<Option<Filter>, ServiceError>,
-        request: &api::CreateTaskRequest,
+        id: &str,
         bundle: &Path,
-    ) -> Result<(Sketch, Notices), ServiceError> {
-        let rootfs = request
-            .rootfs
-            .iter()
-            .map(|mount| {
-                let destination = bundle.join("rootfs");
-                let source = PathBuf::from(&mount.source);
-                Mount::new(destination, mount.type_.clone(), source, &mount.options)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+    ) -> Result<Sketch, ServiceError> {
         let input = || Input {
-            id: &request.id,
+            id,
             bundle,
-            rootfs: rootfs.clone(),
+            rootfs: Vec::new(),
             engine: self.order.engine.clone(),
             network: self.has_network(),
         };
@@ -71,22 +78,20 @@ impl Maker {
                     // A Linux program may be given it by libcontainer.
                     Err(error) => (None, Some(error)),
                 };
-                let sketch = Sketch {
+                Ok(Sketch {
                     plan,
                     filter,
                     refusal,
-                };
-                Ok((sketch, Notices { ignored, left_out }))
+                    notices: Notices { ignored, left_out },
+                })
             }
             Err(error) => match Plan::to_look(spec, input()) {
-                Ok(plan) => {
-                    let sketch = Sketch {
-                        plan,
-                        filter: filter.unwrap_or_default(),
-                        refusal: Some(error.into()),
-                    };
-                    Ok((sketch, Notices::default()))
-                }
+                Ok(plan) => Ok(Sketch {
+                    plan,
+                    filter: filter.unwrap_or_default(),
+                    refusal: Some(error.into()),
+                    notices: Notices::default(),
+                }),
                 Err(_) => Err(error.into()),
             },
         }

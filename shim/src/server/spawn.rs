@@ -100,16 +100,38 @@ impl Errand<'_> {
     /// Tells it to a process that was spawned without. That may be gone, and what it had to say
     /// about that is still to be read.
     pub fn send(&self, init: &EarlyInit) -> Result<(), ServiceError> {
-        let failed = |error: io::Error| ServiceError::Setup(format!("init: {error}"));
-        let order = memory_file::sealed_json("plan", &self.order(init.network)).map_err(failed)?;
-        let [input, output, error] = self.streams.borrow();
-        let terminal = self.streams.is_terminal();
-        let descriptors = [order.as_fd(), input, output, error];
-        let link = init.link.get_ref();
-        match link.send_all(&ToInit::Order { terminal }, &descriptors) {
+        let sent = match init.has_plan {
+            true => self.send_root(init),
+            false => self.send_whole(init),
+        };
+        match sent {
             Err(error) if is_gone(&error) => Ok(()),
-            other => other.map_err(failed),
+            other => other.map_err(|error| ServiceError::Setup(format!("init: {error}"))),
         }
+    }
+
+    /// To one that has its plan.
+    fn send_root(&self, init: &EarlyInit) -> io::Result<()> {
+        let order = ToInit::Order {
+            terminal: self.streams.is_terminal(),
+            root: Some(self.plan.root.mounts.clone()),
+        };
+        match init.link.get_ref().send_all(&order, &self.streams.borrow()) {
+            // It is more than a message holds.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.send_whole(init),
+            sent => sent,
+        }
+    }
+
+    fn send_whole(&self, init: &EarlyInit) -> io::Result<()> {
+        let whole = memory_file::sealed_json("plan", &self.order(init.network))?;
+        let [input, output, error] = self.streams.borrow();
+        let order = ToInit::Order {
+            terminal: self.streams.is_terminal(),
+            root: None,
+        };
+        let descriptors = [whole.as_fd(), input, output, error];
+        init.link.get_ref().send_all(&order, &descriptors)
     }
 }
 

@@ -17,8 +17,12 @@ use crate::calls::{Case, Fixture, ID, LIMIT, clean_up, refusal, trials_of, writi
 
 /// One trial for each behaviour.
 pub fn trials() -> Vec<Trial> {
-    let cases: [(&str, Case); 5] = [
+    let cases: [(&str, Case); 6] = [
         ("create_takes_what_is_there", create_takes_what_is_there),
+        (
+            "a_root_of_many_layers_is_told",
+            a_root_of_many_layers_is_told,
+        ),
         (
             "another_specification_is_made_anew",
             another_specification_is_made_anew,
@@ -71,6 +75,23 @@ fn create_takes_what_is_there() -> Result<()> {
     fixture.server.end(ID)?;
     let ended = fixture.call("Wait")?;
     ensure!(ended["exitStatus"].as_u64().unwrap_or(0) == 0, "{ended}");
+    fixture.call("Delete")?;
+    fixture.expect_gone()
+}
+
+/// One that is longer than a message of init's link.
+fn a_root_of_many_layers_is_told() -> Result<()> {
+    let (mut fixture, process) = announced(|_| json!({}))?;
+    let layers: Vec<_> = (0..900)
+        .map(|n| {
+            format!("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/{n}/fs")
+        })
+        .collect();
+    let mut request = fixture.request();
+    let options = [format!("lowerdir={}", layers.join(":"))];
+    request["rootfs"] = json!([{ "type": "overlay", "source": "overlay", "options": options }]);
+    let created = fixture.client.call("Create", &request)?.expect()?;
+    ensure!(created["pid"] == process.pid, "{created}, not {process:?}");
     fixture.call("Delete")?;
     fixture.expect_gone()
 }

@@ -148,7 +148,7 @@ impl Fixture {
         self.expect_gone()
     }
 
-    fn request(&self) -> Value {
+    pub fn request(&self) -> Value {
         json!({ "id": ID, "bundle": self.bundle })
     }
 

@@ -52,7 +52,7 @@ fn run() -> Result<u8> {
         hooks,
         look,
         ..
-    } = unsafe { order::receive(&link, order, |_| ())? };
+    } = unsafe { order::receive(&link, order, |_| ())? }.order;
     filter.as_ref().map_or(Ok(()), Filter::install)?;
     if hooks {
         link.send(&FromInit::Built, None)?;

@@ -127,6 +127,25 @@ fn the_entry_used_longest_ago_makes_room() {
 }
 
 #[test]
+fn uses_in_one_minute_are_noted_once() {
+    let f = Fixture::new();
+    f.insert("one", b"code", 1 << 20).unwrap();
+    let entry = File::options()
+        .write(true)
+        .open(f.cache.entry_path(&f.key("one")))
+        .unwrap();
+    let hour = std::time::Duration::from_secs(3600);
+    let now = SystemTime::now();
+    let recent = now - std::time::Duration::from_secs(10);
+    for (then, is_noted) in [(recent, false), (now - hour, true), (now + hour, true)] {
+        entry.set_modified(then).unwrap();
+        assert!(f.found("one").is_some());
+        let seen = entry.metadata().unwrap().modified().unwrap();
+        assert_eq!(seen != then, is_noted, "{then:?}");
+    }
+}
+
+#[test]
 fn where_the_disk_is_full_the_oldest_give_way_for_as_much_as_is_needed() {
     let fixture = Fixture::new();
     for (wasm, code) in [
