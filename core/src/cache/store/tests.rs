@@ -114,7 +114,7 @@ fn the_entry_used_longest_ago_makes_room() {
             .write(true)
             .open(f.cache.entry_path(&f.key(wasm)))
             .unwrap();
-        let then = SystemTime::now() - std::time::Duration::from_secs(1000 * age);
+        let then = SystemTime::now() - Duration::from_secs(1000 * age);
         entry.set_modified(then).unwrap();
     }
     assert!(f.found("old").is_some());
@@ -134,9 +134,9 @@ fn uses_in_one_minute_are_noted_once() {
         .write(true)
         .open(f.cache.entry_path(&f.key("one")))
         .unwrap();
-    let hour = std::time::Duration::from_secs(3600);
+    let hour = Duration::from_secs(3600);
     let now = SystemTime::now();
-    let recent = now - std::time::Duration::from_secs(10);
+    let recent = now - Duration::from_secs(10);
     for (then, is_noted) in [(recent, false), (now - hour, true), (now + hour, true)] {
         entry.set_modified(then).unwrap();
         assert!(f.found("one").is_some());
@@ -215,7 +215,7 @@ fn code_that_cannot_be_filed_is_read_from_its_beginning_all_the_same() {
 fn locks_of_keys_without_code_go_unless_they_are_held() {
     let fixture = Fixture::new();
     fixture.insert("kept", b"code", 1 << 20).unwrap();
-    let long_ago = SystemTime::now() - std::time::Duration::from_secs(3600);
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
     let [kept, held, idle] = ["kept", "held", "idle"].map(|wasm| {
         let lock = fixture.cache.lock_file(&fixture.key(wasm)).unwrap();
         lock.set_modified(long_ago).unwrap();
