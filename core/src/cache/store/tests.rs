@@ -154,7 +154,7 @@ fn where_the_disk_is_full_the_oldest_give_way_for_as_much_as_is_needed() {
         ("third", b"abcde"),
     ] {
         fixture.insert(wasm, code, 1000).unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
     }
     let give_way_to = |code: &[u8]| {
         let code = fixture.compiled(code);
