@@ -364,7 +364,12 @@ impl Container {
         drop(streams);
         events.drained(TOLD).await;
         self.mounts.let_go();
-        if self.launcher != Launcher::Native && lock(&self.execs).is_empty() {
+        // Once it is deleted they may be another container's.
+        if let Ok(is_deleted) = self.change.try_lock()
+            && !*is_deleted
+            && self.launcher == Launcher::Wasm
+            && lock(&self.execs).is_empty()
+        {
             self.cgroup.remove_without_accounts();
         }
     }

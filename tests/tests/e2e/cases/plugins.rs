@@ -184,7 +184,7 @@ const WAYS: [(&str, &str); 5] = [
 fn a_plugin_that_crashes_or_hangs_is_told_of(test: &Test<'_>) -> Result<()> {
     // A call that is not to compile has thirty seconds.
     let patient: &[_] = if soak() {
-        &[("hang load", "hangs")]
+        &[("hang load", "`load` took more than 30 s")]
     } else {
         &[]
     };
