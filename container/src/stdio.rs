@@ -216,7 +216,8 @@ fn open_output(stream: &'static str, uri: &str) -> Result<OwnedFd, StdioError> {
         return own_null();
     };
     let mut options = OpenOptions::new();
-    if uri.starts_with("file://") {
+    let is_log = uri.starts_with("file://");
+    if is_log {
         if let Some(folder) = path.parent() {
             let what = || format!("{stream} {uri}: make its folder");
             fs::create_dir_all(folder).doing(what)?;
@@ -225,10 +226,19 @@ fn open_output(stream: &'static str, uri: &str) -> Result<OwnedFd, StdioError> {
     } else {
         options.read(true).write(true);
     }
+    let what = || format!("open {stream} {}", path.display());
     let file = options
-        .custom_flags(libc::O_CLOEXEC | libc::O_NOCTTY)
+        // A FIFO that nobody reads is refused where it is to be a log, and not waited for.
+        .custom_flags(libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK)
         .open(&path)
-        .doing(|| format!("open {stream} {}", path.display()))?;
+        .doing(what)?;
+    // The streams may share a file.
+    let appends = is_log || file.metadata().doing(what)?.is_file();
+    let flags = match appends {
+        true => OFlags::APPEND,
+        false => OFlags::empty(),
+    };
+    rustix::fs::fcntl_setfl(&file, flags).doing(what)?;
     Ok(file.into())
 }
 
@@ -349,6 +359,28 @@ mod tests {
         let mut bytes = [0; 5];
         reader.read_exact(&mut bytes).unwrap();
         assert_eq!(&bytes, b"early");
+    }
+
+    #[test]
+    fn streams_that_share_a_file_append_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("both");
+        fs::write(&path, "before ").unwrap();
+        let path = path.to_str().unwrap();
+        let streams = Streams::open("", path, path).unwrap();
+        let [_, output, error] = streams.own.map(File::from);
+        for (mut stream, word) in [(&output, "one "), (&error, "two "), (&output, "three")] {
+            stream.write_all(word.as_bytes()).unwrap();
+        }
+        assert_eq!(fs::read_to_string(path).unwrap(), "before one two three");
+    }
+
+    #[test]
+    fn a_log_that_nobody_reads_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let uri = format!("file://{}", fifo(&dir, "log"));
+        let refused = Streams::open("", &uri, "").map(drop).unwrap_err();
+        assert!(refused.to_string().contains("log"), "{refused}");
     }
 
     #[test]

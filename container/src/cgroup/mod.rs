@@ -247,8 +247,9 @@ impl Cgroup {
     pub fn update(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
         let mut resources = resources.clone();
         resources.set_devices(None);
+        let resources = self.with_whole_quota(&resources);
         if let Some(scope) = &self.scope
-            && let Some(change) = scope.change(&self.with_whole_quota(&resources), self.version)?
+            && let Some(change) = scope.change(&resources, self.version)?
         {
             self.undisturbed(|| change.make())?;
         }

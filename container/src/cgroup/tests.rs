@@ -184,6 +184,31 @@ fn limits_on_v2() {
 }
 
 #[test]
+fn half_a_quota_leaves_the_other_half() {
+    let dir = tempfile::tempdir().unwrap();
+    let cgroup = Cgroup {
+        version: Version::V2,
+        folders: vec![Folder {
+            controllers: vec!["cpu".to_owned()],
+            path: dir.path().to_owned(),
+            depth: 1,
+        }],
+        scope: None,
+    };
+    let file = dir.path().join("cpu.max");
+    fs::write(&file, "25000 50000").unwrap();
+    for (half, whole) in [
+        (json!({ "period": 100_000 }), "25000 100000"),
+        (json!({ "quota": 10_000 }), "10000 100000"),
+        (json!({ "shares": 0 }), "10000 100000"),
+    ] {
+        let resources = serde_json::from_value(json!({ "cpu": half })).unwrap();
+        cgroup.update(&resources).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), whole);
+    }
+}
+
+#[test]
 fn a_limit_without_its_controller_is_an_error_that_names_both() {
     let cgroup = Cgroup::at(&v1(), "/x").unwrap();
     let pids = serde_json::from_value(json!({"pids": {"limit": 3}})).unwrap();

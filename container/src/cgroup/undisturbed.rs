@@ -76,7 +76,8 @@ impl Cgroup {
         Some((file, value))
     }
 
-    /// The same limits, with both halves of a quota where one is given: systemd knows but a share.
+    /// The same limits, with both halves of a quota where one is given: cgroup v2 has one file for
+    /// the two, and systemd knows but a share.
     pub(super) fn with_whole_quota(&self, resources: &LinuxResources) -> LinuxResources {
         let mut whole = resources.clone();
         if let Some(cpu) = resources.cpu()

@@ -9,6 +9,9 @@ use trireme_core::spec::oci::LinuxResources;
 use super::{Cgroup, CgroupError, Version, v1, v2};
 use crate::{Doing, SysError};
 
+/// Files of v1 whose value may depend on that of another which is written later.
+const FIRST: [&str; 2] = ["memory.limit_in_bytes", "cpu.cfs_period_us"];
+
 impl Cgroup {
     pub(super) fn set_limits(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
         let writes = match self.version {
@@ -17,12 +20,13 @@ impl Cgroup {
         };
         // On v1 a limit on memory may not pass the one on memory and swap
         // together, so which of the two goes first depends on whether they grow
-        // or shrink: what is refused is tried again after the others.
+        // or shrink; and neither a quota nor its period may pass the share of the
+        // cgroup above. What is refused is tried again after the others.
         let mut again = Vec::new();
         let mut last = None;
         for write in &writes {
             match self.write(write, &mut last) {
-                Err(CgroupError::Sys(_)) if write.file == "memory.limit_in_bytes" => {
+                Err(CgroupError::Sys(_)) if FIRST.contains(&write.file.as_str()) => {
                     again.push(write);
                 }
                 Err(CgroupError::Sys(error)) if write.is_met_without_swap(&error) => {}

@@ -13,8 +13,8 @@
 //! 6. [`rootfs::Tree::enter`]: pivot, after which no path of the host is left.
 //! 7. [`credentials::drop_all`]: user, groups, limits, capabilities, filter.
 
-mod compiler;
 pub mod credentials;
+mod isolate;
 pub(crate) mod mounting;
 pub mod namespaces;
 pub mod order;
@@ -30,7 +30,7 @@ use std::os::unix::fs::MetadataExt;
 use rustix::process::{DumpableBehavior, Signal};
 use trireme_core::program::FileKind;
 
-pub use compiler::isolate as isolate_compiler;
+pub use isolate::{isolate_compiler, isolate_pause};
 
 use crate::{Doing, SysError, sys};
 

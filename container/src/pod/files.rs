@@ -60,7 +60,11 @@ impl Files {
     fn mount(&self) -> Result<(), SysError> {
         let path = self.0.join(SHM);
         let what = || format!("mount {}", path.display());
-        fs::create_dir(&path).doing(what)?;
+        match fs::create_dir(&path) {
+            // A pod that could not be started is tried again.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.doing(what)?,
+        }
         let flags = MountFlags::NOEXEC | MountFlags::NOSUID | MountFlags::NODEV;
         let options = std::ffi::CString::new(SHARED_MEMORY).map_err(io::Error::from);
         let options = options.doing(what)?;

@@ -11,7 +11,7 @@ mod pause;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -164,18 +164,32 @@ fn join_network(path: &Path) -> Result<(), SysError> {
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).doing(what)
 }
 
-/// Starts what reaps in the pid namespace that this thread's children are in.
+/// Starts what reaps in the pid namespace that this thread's children are in, and waits until it
+/// has nothing that a container might take.
 fn start_first(program: &Path) -> Result<Child, SysError> {
     let what = || format!("start {} pause", program.display());
-    let child = Command::new(program)
+    let mut child = Command::new(program)
         .arg("pause")
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .doing(what)?;
+    let mut said = String::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        stdout.read_to_string(&mut said).doing(what)?;
+    }
+    if said != pause::READY {
+        let _ = child.kill();
+        let _ = child.wait();
+        let why = match said.as_str() {
+            "" => "it ended",
+            why => why,
+        };
+        return Err(io::Error::other(why)).doing(what);
+    }
     let pid = i32::try_from(child.id())
         .map_err(io::Error::other)
         .doing(what)?;

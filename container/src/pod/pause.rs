@@ -2,25 +2,36 @@
 //! containers share. It reaps what loses its parent, and goes with the thread
 //! that holds the pod, or on a signal to end.
 
-use std::io;
+use std::io::{self, Write};
 
 use rustix::process::{Signal, WaitOptions};
 
-use crate::{Doing, SysError};
+use crate::Doing;
+use crate::init::{InitError, isolate_pause};
 
 /// The signals that end it.
 const ENDS: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
 
-/// Reaps until it is told to end.
+/// What it says on its standard output once containers may come. Anything else is why it cannot
+/// be there.
+pub(super) const READY: &str = "ready";
+
+/// Says whether it can be, and reaps until it is told to end.
 ///
 /// # Errors
 ///
-/// When the kernel lets it wait for no signal.
-pub fn main() -> Result<(), SysError> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .doing(|| "end with the server".into())?;
-    let _ = rustix::process::setsid();
-    let signals = block().doing(|| "block signals".into())?;
+/// When the kernel refuses what it needs, or lets it wait for no signal.
+pub fn main() -> Result<(), InitError> {
+    let prepared = prepare();
+    let said = match &prepared {
+        Ok(_) => READY.to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let what = || "say that a pod's first process is there".to_owned();
+    io::stdout().write_all(said.as_bytes()).doing(what)?;
+    // The other end waits for the end of what is said.
+    rustix::stdio::dup2_stdout(rustix::stdio::stdin()).doing(what)?;
+    let signals = prepared?;
     loop {
         reap();
         let mut signal = 0;
@@ -32,6 +43,15 @@ pub fn main() -> Result<(), SysError> {
             return Ok(());
         }
     }
+}
+
+fn prepare() -> Result<libc::sigset_t, InitError> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .doing(|| "end with the server".into())?;
+    let _ = rustix::process::setsid();
+    let signals = block().doing(|| "block signals".into())?;
+    isolate_pause()?;
+    Ok(signals)
 }
 
 /// Blocks what is waited for, without which the first process of a pid

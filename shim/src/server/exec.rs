@@ -406,6 +406,13 @@ fn spec_of(container: &Container, exec: &Exec) -> Result<oci::Spec, ServiceError
         if process.rlimits().is_none() {
             process.set_rlimits(init.rlimits().clone());
         }
+        if process.capabilities().is_none() {
+            process.set_capabilities(init.capabilities().clone());
+        }
+        let profile = process.apparmor_profile().as_deref();
+        if profile.is_none_or(str::is_empty) {
+            process.set_apparmor_profile(init.apparmor_profile().clone());
+        }
     }
     spec.set_process(Some(process));
     Ok(spec)

@@ -241,7 +241,15 @@ impl Sandbox {
 
     pub(super) fn remove(&self) -> Result<(), ServiceError> {
         self.files.unmount()?;
-        Ok(self.state_dir.remove()?)
+        self.state_dir.remove()?;
+        // Who waits for one that was never started has waited for this.
+        let (status, at) = (0, SystemTime::now());
+        self.ended.send_if_modified(|ended| {
+            let is_first = ended.is_none();
+            ended.get_or_insert(Exit { status, at });
+            is_first
+        });
+        Ok(())
     }
 }
 

@@ -23,6 +23,7 @@ cases! {
         a_pod_of_the_shim_ends_with_the_first_process_of_its_namespace,
         guests_and_linux_programs_share_a_pod_of_the_shim,
         a_pod_of_the_shim_cannot_set_parameters_of_the_node,
+        a_shared_pid_namespace_leads_nowhere,
         pods_of_the_shim_outlive_containerd,
     ],
 }
@@ -122,6 +123,32 @@ fn a_pod_of_the_shim_ends_with_the_first_process_of_its_namespace(test: &Test<'_
         pod.ends(&guest, 137)?;
         pod.ends(&sidecar, 137)?;
         is_in_state(pod, "SANDBOX_NOTREADY")
+    })
+}
+
+/// From its first process, for a container that may trace what it shares the namespace with.
+fn a_shared_pid_namespace_leads_nowhere(test: &Test<'_>) -> Result<()> {
+    each_pod(test, &[TOGETHER], |pod| {
+        let tracing = r#"{ "security_context": { "capabilities": { "add_capabilities":
+            ["SYS_PTRACE", "DAC_OVERRIDE", "DAC_READ_SEARCH"] } } }"#;
+        let script = "cd /proc/1/root && /bin/busybox ls -A .; \
+                      while read key value; do case $key in \
+                      Uid:|Gid:|Cap*|NoNewPrivs:) echo $key $value;; esac; done < /proc/1/status; \
+                      exec 9< /proc/1/exe; for file in /proc/self/fd/9 /proc/1/fd/*; do \
+                      case $(/bin/busybox readlink $file) in /dev/null) continue;; esac; \
+                      /bin/busybox true >> $file && echo $file; done; true";
+        let words = ["/bin/sh", "-c", script];
+        let id = pod.start_with("tracer", Mode::Runc.image(), &words, tracing)?;
+        pod.ends(&id, 0)?;
+        let seen = crictl(test, &["logs", &id])?;
+        let nobody = "65534 65534 65534 65534";
+        let none = "0000000000000000";
+        let expected = format!(
+            "Uid: {nobody}\nGid: {nobody}\nCapInh: {none}\nCapPrm: {none}\nCapEff: {none}\n\
+             CapBnd: {none}\nCapAmb: {none}\nNoNewPrivs: 1"
+        );
+        ensure!(seen == expected, "{seen}");
+        Ok(())
     })
 }
 
