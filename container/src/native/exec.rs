@@ -48,7 +48,7 @@ enum ExecError {
 ///
 /// # Errors
 ///
-/// When the server is gone, or the program does not start after all.
+/// When nothing can be said on it.
 pub fn main() -> io::Result<()> {
     let (link, order, first) = super::given()?;
     let result = ExecOrder::read(order).and_then(|order| {
@@ -74,11 +74,17 @@ pub fn main() -> io::Result<()> {
         return Ok(());
     }
     let environment = environment(&order.process);
-    let why = match Program::of(Some(&order.process)) {
+    // The link closes as this process becomes the program.
+    let message = match Program::of(Some(&order.process)) {
         Ok(program) => program.execute(environment),
         Err(why) => why,
     };
-    Err(io::Error::other(why))
+    let failed = FromHelper::Failed {
+        message: message.clone(),
+    };
+    // The program's filter may forbid it.
+    link.send(&failed, None)
+        .map_err(|_| io::Error::other(message))
 }
 
 impl ExecOrder {

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use trireme_container::filter::Filter;
 use trireme_container::link::{Link, ToInit};
@@ -26,6 +27,7 @@ use super::error::ServiceError;
 use super::events::Events;
 use super::logger::Whose;
 use super::process::{Process, lock, reap, receive};
+use super::ready;
 use super::spawn::{Birth, Born, Errand, Newborn, say};
 use super::streams::{GuestStreams, ServerStreams, StreamNames};
 use crate::wire::api;
@@ -124,7 +126,7 @@ impl Exec {
             }
             _ => {}
         }
-        match container.launcher {
+        let born = match container.launcher {
             Launcher::Wasm => maker.execute(container, self, abandoned).await?,
             Launcher::Native => {
                 let spec = spec_of(container, self)?;
@@ -137,10 +139,14 @@ impl Exec {
                 };
                 maker
                     .execute_linux(container, self, streams, beside, abandoned)
-                    .await?;
+                    .await?
             }
+        };
+        let link = self.process.start()?;
+        match born {
+            Born::Guest => Ok(()),
+            Born::Native => is_executed(link, abandoned).await,
         }
-        self.process.start()
     }
 
     async fn streams(
@@ -248,19 +254,31 @@ impl Exec {
     }
 }
 
+/// Waits until a helper has become its program, by which its end of the link is closed.
+async fn is_executed(link: Link, abandoned: &Abandoned) -> Result<(), ServiceError> {
+    let link = ready::to(link, Interest::READABLE)
+        .map_err(|error| ServiceError::Setup(format!("cannot hear of a program: {error}")))?;
+    let said = abandoned.or(receive::<FromHelper>(&link)).await;
+    match said.ok_or_else(given_up)? {
+        Ok(Some((FromHelper::Failed { message }, _))) => Err(ServiceError::Setup(message)),
+        // Where it has died before, that is its end, and told as such.
+        _ => Ok(()),
+    }
+}
+
 /// The answer to a call for a process that is not there.
 pub(super) fn not_there(id: &str) -> ServiceError {
     ServiceError::NotFound(format!("process does not exist {id}"))
 }
 
 impl Maker {
-    /// Makes a process that waits to be let run, in a guest's container.
+    /// Makes a process that waits to be let run, in a guest's container; returns what it is.
     async fn execute(
         &self,
         container: &Container,
         exec: &Exec,
         abandoned: &Abandoned,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<Born, ServiceError> {
         let spec = spec_of(container, exec)?;
         let plan = self.plan_of(&spec, container)?;
         let filter = self.filters.of(&spec).await?;
@@ -305,7 +323,8 @@ impl Maker {
             }
             Err(error) => Err(error),
         };
-        exec.take(container, child, link, made).await
+        exec.take(container, child, link, made).await?;
+        Ok(Born::Guest)
     }
 
     async fn converse_with(
@@ -352,7 +371,7 @@ impl Maker {
         streams: GuestStreams,
         beside: Beside,
         abandoned: &Abandoned,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<Born, ServiceError> {
         let Beside { spec, filter, tree } = beside;
         let order = ExecOrder {
             process: spec.process().clone().unwrap_or_default(),
@@ -380,7 +399,8 @@ impl Maker {
             }
         };
         let made = ready.await;
-        exec.take(container, child, link, made).await
+        exec.take(container, child, link, made).await?;
+        Ok(Born::Native)
     }
 }
 

@@ -174,18 +174,15 @@ impl Process {
         self.known.send_modify(|known| known.asked = Some(now));
     }
 
-    /// Lets it run.
-    pub fn start(&self) -> Result<(), ServiceError> {
+    /// Lets it run. Its link comes along, on which nothing else is said to it.
+    pub fn start(&self) -> Result<Link, ServiceError> {
         let link = self.body.get().and_then(|body| lock(&body.link).take());
-        let sent = link.map(|link| link.send(&ToInit::Start, None));
-        if !matches!(sent, Some(Ok(()))) {
-            return Err(ServiceError::Setup(
-                "the container's process is gone".into(),
-            ));
-        }
+        let told = link.filter(|link| link.send(&ToInit::Start, None).is_ok());
+        let link =
+            told.ok_or_else(|| ServiceError::Setup("the container's process is gone".to_owned()))?;
         self.has_started();
         self.has_done(Request::Start);
-        Ok(())
+        Ok(link)
     }
 
     /// Sends a signal, given by its number.

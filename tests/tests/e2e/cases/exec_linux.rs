@@ -19,6 +19,7 @@ cases! {
         a_linux_program_is_as_its_process_says,
         a_linux_program_has_a_root_that_is_read_only_where_asked,
         a_linux_program_that_is_not_there_is_not_executed,
+        a_linux_program_that_the_kernel_refuses_is_not_executed,
         a_linux_program_that_goes_on_ends_with_the_container,
         twenty_linux_programs_at_once,
     ],
@@ -227,6 +228,22 @@ fn a_linux_program_that_is_not_there_is_not_executed(test: &Test<'_>) -> Result<
         ensure!(is_told, "{output:?}");
     }
     execute(test, &[], &["/bin/true"])?.expect(0)?;
+    test.remove()
+}
+
+fn a_linux_program_that_the_kernel_refuses_is_not_executed(test: &Test<'_>) -> Result<()> {
+    sleeping(test)?;
+    let make = "cd /work && echo '#!/nowhere/sh' > script && printf '\\177ELFxxxx' > program && \
+                /bin/busybox chmod 755 script program && echo made";
+    shell(test, &[], make)?.expect(0)?;
+    for (name, reason) in [
+        ("/work/script", "no such file or directory"),
+        ("/work/program", "exec format error"),
+    ] {
+        let output = execute(test, &[], &[name])?.expect(1)?;
+        ensure!(output.stderr.contains(reason), "{output:?}");
+    }
+    ensure!(pids(test)?.len() == 1, "{:?}", pids(test)?);
     test.remove()
 }
 
