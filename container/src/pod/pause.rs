@@ -28,7 +28,9 @@ pub fn main() -> Result<(), InitError> {
         Err(error) => error.to_string(),
     };
     let what = || "say that a pod's first process is there".to_owned();
-    io::stdout().write_all(said.as_bytes()).doing(what)?;
+    let mut stdout = io::stdout();
+    stdout.write_all(said.as_bytes()).doing(what)?;
+    stdout.flush().doing(what)?;
     // The other end waits for the end of what is said.
     rustix::stdio::dup2_stdout(rustix::stdio::stdin()).doing(what)?;
     let signals = prepared?;
