@@ -218,12 +218,15 @@ impl Process {
         }
     }
 
-    /// Ends and reaps it, if there is one that nobody sees to its end; returns its pid.
+    /// Ends and reaps it, if there is one that nobody sees to its end, and lets go of its streams;
+    /// returns its pid.
     pub async fn reap(&self, log: &TaskLog) -> Option<u32> {
         let body = self.body.get()?;
         if let Err(error) = reap(&body.child).await {
             log.warn(&format!("cannot wait for {}: {error}", self.pid()));
         }
+        lock(&body.outputs).clear();
+        lock(&body.hold).take();
         Some(self.pid())
     }
 

@@ -15,8 +15,11 @@ use trireme_container::stdio;
 use super::error::ServiceError;
 use super::ready;
 
-/// How long a client that does not read may hold up a container's end.
+/// How long a client that does not read may hold up the news of a container's end.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// And how long its deletion, as with runc's shim (`Delete` in
+/// `cmd/containerd-shim-runc-v2/process/init.go` of containerd). What it has not read then is lost.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The server's side of a terminal, and the tasks that move its bytes.
 pub struct Terminal {
@@ -87,19 +90,24 @@ impl Terminal {
         self.master.get_ref().as_fd()
     }
 
-    /// Called when the guest has ended: moves the rest of its output.
+    /// Called when the guest has ended: moves the rest of its output, for as long as the news of
+    /// that can wait.
     pub async fn drain(&self) {
         self.last.notify_one();
-        self.finished().await;
+        self.is_moved(PATIENCE).await;
     }
 
     /// Waits until the output has been moved, or nobody takes it.
     pub async fn finished(&self) {
-        let mut done = self.done.clone();
-        let waiting = done.wait_for(|done| *done);
-        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+        if !self.is_moved(LAST_PATIENCE).await {
             self.abandon();
         }
+    }
+
+    async fn is_moved(&self, patience: Duration) -> bool {
+        let mut done = self.done.clone();
+        let moved = done.wait_for(|done| *done);
+        tokio::time::timeout(patience, moved).await.is_ok()
     }
 
     fn abandon(&self) {
@@ -210,5 +218,42 @@ async fn pump_input(
     tokio::select! {
         _ = moving => {}
         _ = done.wait_for(|done| *done) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_stands_still_for_a_while_loses_nothing() {
+        // More than a FIFO holds, and less than the pump and the terminal hold beside.
+        const LENGTH: usize = 70_000;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let client = Client::open("", path.to_str().unwrap()).unwrap();
+        let mut reader = File::open(&path).unwrap();
+        let stdio::Terminal { master, slave } = stdio::Terminal::open(None).unwrap();
+        let terminal = Terminal::new(master, client).unwrap();
+        let guest = move || File::from(slave).write_all(&[b'x'; LENGTH]);
+        tokio::task::spawn_blocking(guest).await.unwrap().unwrap();
+        terminal.drain().await;
+        assert!(!*terminal.done.borrow(), "it has all been taken");
+        let read = tokio::task::spawn_blocking(move || {
+            let mut bytes = [0; LENGTH];
+            reader.read_exact(&mut bytes).map(|()| bytes)
+        });
+        terminal.finished().await;
+        assert!(
+            read.await
+                .unwrap()
+                .unwrap()
+                .iter()
+                .all(|byte| *byte == b'x')
+        );
+        assert!(*terminal.done.borrow());
     }
 }
