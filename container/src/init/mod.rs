@@ -94,7 +94,7 @@ pub enum InitError {
     },
 }
 
-/// The first thing init and the compiler do: they cannot be looked into, they
+/// The first thing that init and whatever works beside it do: they cannot be looked into, they
 /// do not outlive the server's thread, and they have no descriptor after the
 /// `last` one that they were given.
 ///

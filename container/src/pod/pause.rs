@@ -4,10 +4,10 @@
 
 use std::io::{self, Write};
 
-use rustix::process::{Signal, WaitOptions};
+use rustix::process::WaitOptions;
 
 use crate::Doing;
-use crate::init::{InitError, isolate_pause};
+use crate::init::{InitError, harden, isolate_pause};
 
 /// The signals that end it.
 const ENDS: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
@@ -48,8 +48,7 @@ pub fn main() -> Result<(), InitError> {
 }
 
 fn prepare() -> Result<libc::sigset_t, InitError> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .doing(|| "end with the server".into())?;
+    harden(libc::STDERR_FILENO)?;
     let _ = rustix::process::setsid();
     let signals = block().doing(|| "block signals".into())?;
     isolate_pause()?;

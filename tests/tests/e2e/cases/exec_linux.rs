@@ -19,12 +19,13 @@ cases! {
         a_linux_program_is_as_its_process_says,
         a_linux_program_has_a_root_that_is_read_only_where_asked,
         a_linux_program_that_is_not_there_is_not_executed,
-        a_linux_program_that_the_kernel_refuses_is_not_executed,
         a_linux_program_that_goes_on_ends_with_the_container,
         twenty_linux_programs_at_once,
     ],
     wasm: [
-        // runc of Debian's next release lets programs of such a mount run.
+        // With runc of Debian's next release, that is the program's own end.
+        a_linux_program_that_the_kernel_refuses_is_not_executed,
+        // And that lets programs of such a mount run.
         a_linux_program_of_a_mount_runs_where_that_lets_it,
         a_linux_program_is_in_the_containers_namespaces_but_has_its_own_mounts,
         a_guest_sees_nothing_of_the_tree_of_linux_programs,
