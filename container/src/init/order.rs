@@ -21,6 +21,16 @@ pub struct Received {
     pub filesystems: Filesystems,
 }
 
+impl Received {
+    /// An order of which nothing has been made.
+    fn new(order: InitOrder) -> Self {
+        Received {
+            order,
+            filesystems: Filesystems::default(),
+        }
+    }
+}
+
 /// Reads it, and joins the container's cgroup as soon as that is there. A process that was made
 /// before its Create came waits for that here, and takes over its streams; what it may set up before
 /// that is given to `meanwhile`.
@@ -47,10 +57,7 @@ pub unsafe fn receive(
     }
     cgroup::join(&first.cgroup)?;
     if let Some(rest) = first.rest {
-        return Ok(Received {
-            order: *rest,
-            filesystems: Filesystems::default(),
-        });
+        return Ok(Received::new(*rest));
     }
     if let Some(engine) = first.engine {
         meanwhile(engine);
@@ -63,25 +70,16 @@ pub unsafe fn receive(
         begun = Some(Received { order, filesystems });
         (message, descriptors) = next(link)?;
     }
-    let (terminal, received) = match (message, begun) {
-        (ToInit::Order { terminal, root }, Some(mut begun)) if root.is_some() => {
-            begun.order.plan.root.mounts = root.unwrap_or_default();
-            (terminal, begun)
+    let ToInit::Order { terminal, root } = message else {
+        return Err(unexpected(&message));
+    };
+    let received = match (root, begun) {
+        (None, _) => Received::new(read(first_of(&mut descriptors)?.into())?),
+        (Some(root), Some(mut begun)) => {
+            begun.order.plan.root.mounts = root;
+            begun
         }
-        (
-            ToInit::Order {
-                terminal,
-                root: None,
-            },
-            _,
-        ) => {
-            let received = Received {
-                order: read(first_of(&mut descriptors)?.into())?,
-                filesystems: Filesystems::default(),
-            };
-            (terminal, received)
-        }
-        (message, _) => return Err(unexpected(&message)),
+        (root, None) => return Err(unexpected(&ToInit::Order { terminal, root })),
     };
     let streams = <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| missing())?;
     // SAFETY: as the caller says.
