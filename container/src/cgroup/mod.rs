@@ -184,12 +184,15 @@ impl Cgroup {
     /// What `/proc/PID/cgroup` has for the controllers of those hierarchies by which systemd knows
     /// whose a process is (`cgroups(7)`).
     fn tracked(&self) -> impl Iterator<Item = &str> {
-        let folders = self.folders.iter();
-        folders.filter_map(|folder| match (self.version, &folder.controllers[..]) {
+        self.folders.iter().filter_map(|folder| self.tracks(folder))
+    }
+
+    fn tracks(&self, folder: &Folder) -> Option<&'static str> {
+        match (self.version, &folder.controllers[..]) {
             (Version::V2, _) | (_, []) => Some(""),
             (_, [name]) if name == NAMED => Some(NAMED),
             _ => None,
-        })
+        }
     }
 
     /// Its folder in each hierarchy of v1, by what a container is to find that under: the name of its
@@ -265,7 +268,8 @@ impl Cgroup {
         }
     }
 
-    /// The files by which a process joins by writing `0`; none on v2.
+    /// The files by which a process joins by writing `0`; none on v2. First are those by which systemd
+    /// knows whose it is, since that moves processes in other hierarchies too.
     pub fn join_files(&self) -> Vec<PathBuf> {
         self.join_files_without(&[])
     }
@@ -278,8 +282,9 @@ impl Cgroup {
         };
         match self.version {
             Version::V1 => {
-                let folders = self.folders.iter().filter(has_none);
-                folders.map(v1::join_file).collect()
+                let mut folders: Vec<_> = self.folders.iter().filter(has_none).collect();
+                folders.sort_by_key(|folder| self.tracks(folder).is_none());
+                folders.into_iter().map(v1::join_file).collect()
             }
             Version::V2 => Vec::new(),
         }

@@ -44,7 +44,7 @@ pub fn run(hosts: &Hosts, index: usize, mode: Mode, case: &Case) -> Result<(), S
             Err(error) => format!("the rest could not be kept: {error:#}"),
         };
         return Err(format!(
-            "{error:#}\nthe end of containerd's log ({whole}):\n{}",
+            "the end of containerd's log ({whole}):\n{}\n{error:#}",
             host.log_tail()
         ));
     }

@@ -148,7 +148,15 @@ impl Scope {
                 Err(error) => return Err(self.refused("make", &error)),
             }
         }
-        self.wait_for(pid, tracked, deadline)
+        self.wait_for(pid, tracked, deadline)?;
+        match version {
+            // Making it, systemd may give its neighbours a controller, and moves all who are in them
+            // then: whoever is to leave such a one for the scope must not do so meanwhile.
+            Version::V1 => bus
+                .settle(&self.unit)
+                .map_err(|error| self.refused("make", &error)),
+            Version::V2 => Ok(()),
+        }
     }
 
     fn wait_for(&self, pid: i32, tracked: &[&str], deadline: Instant) -> Result<(), CgroupError> {

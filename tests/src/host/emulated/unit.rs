@@ -41,7 +41,8 @@ pub fn status(instance: &Instance, unit: &str) -> Result<Status> {
 
 /// The last lines of its log.
 pub fn tail(instance: &Instance, unit: &str, lines: usize) -> String {
-    let lines = format!("--lines={lines}");
+    // journalctl has a number of lines that fits an `int`.
+    let lines = format!("--lines={}", lines.min(i32::MAX as usize));
     let words = [
         "journalctl",
         "--no-pager",
