@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -66,6 +66,13 @@ impl Host {
         let log = containerd::DAEMON.tail(&self.instance, 0, usize::MAX);
         std::fs::write(&file, log)?;
         Ok(file)
+    }
+
+    /// Takes it down, if it is up; the next case brings it up again.
+    pub fn end(&mut self) {
+        if std::mem::take(&mut self.is_up) {
+            MARK.down(&self.instance);
+        }
     }
 
     /// Whether it is an emulated machine that has ended by itself, as such machines may.
@@ -215,6 +222,12 @@ impl Deref for Taken<'_> {
     }
 }
 
+impl DerefMut for Taken<'_> {
+    fn deref_mut(&mut self) -> &mut Host {
+        &mut self.host
+    }
+}
+
 /// How many cases may run at a time, on whatever hosts.
 struct Turns {
     left: Mutex<usize>,
@@ -320,11 +333,7 @@ impl Hosts {
     /// Ends all hosts that are up.
     pub fn take_down(&self) {
         for host in &self.all {
-            let mut host = host.lock().unwrap_or_else(PoisonError::into_inner);
-            if host.is_up {
-                MARK.down(&host.instance);
-                host.is_up = false;
-            }
+            host.lock().unwrap_or_else(PoisonError::into_inner).end();
         }
     }
 }

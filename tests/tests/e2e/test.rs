@@ -27,7 +27,7 @@ pub struct Test<'a> {
 pub fn run(hosts: &Hosts, index: usize, mode: Mode, case: &Case) -> Result<(), String> {
     let mut machines = 0;
     loop {
-        let host = hosts.take(index).map_err(|error| format!("{error:#}"))?;
+        let mut host = hosts.take(index).map_err(|error| format!("{error:#}"))?;
         let Err(error) = run_on(&host, mode, case) else {
             return Ok(());
         };
@@ -43,9 +43,11 @@ pub fn run(hosts: &Hosts, index: usize, mode: Mode, case: &Case) -> Result<(), S
             Ok(file) => format!("all of it is in {}", file.display()),
             Err(error) => format!("the rest could not be kept: {error:#}"),
         };
+        let tail = host.log_tail();
+        // Whatever it has left is nothing to the next one.
+        host.end();
         return Err(format!(
-            "the end of containerd's log ({whole}):\n{}\n{error:#}",
-            host.log_tail()
+            "the end of containerd's log ({whole}):\n{tail}\n{error:#}"
         ));
     }
 }
@@ -139,11 +141,16 @@ impl Test<'_> {
 
     /// Ends containerd as `kill -9` does. A bundle that it was about to remove then has a dot before
     /// its name already (`atomicDelete` in containerd's `core/runtime/v2/bundle.go`), is never looked
-    /// at again, whatever runs the task, and is removed here.
+    /// at again, whatever runs the task, and is removed here. So is what it was about to write of a pod's
+    /// network: the CNI library cannot read an empty file, and no pod with one can be removed
+    /// (`getCachedResult` in its `libcni/api.go`).
     pub fn kill_containerd(&self) -> Result<()> {
         self.host.act("--stop-containerd")?;
         let bundles = "/run/containerd/io.containerd.{runtime.v2.task,sandbox.controller.v1.shim}";
-        let script = format!("rm --recursive --force --one-file-system {bundles}/*/.[!.]*");
+        let script = format!(
+            "rm --recursive --force --one-file-system {bundles}/*/.[!.]*
+            [ ! -e /var/lib/cni/results ] || find /var/lib/cni/results -type f -empty -delete"
+        );
         self.exec(&["bash", "-c", &script])?.expect(0).map(drop)
     }
 
