@@ -229,13 +229,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_stands_still_for_a_while_loses_nothing() {
-        // More than a FIFO holds, and less than the pump and the terminal hold beside.
-        const LENGTH: usize = 70_000;
+        // More than the FIFO holds, and less than the terminal does beside.
+        const HELD: usize = 4096;
+        const LENGTH: usize = 6000;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
         rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         let client = Client::open("", path.to_str().unwrap()).unwrap();
         let mut reader = File::open(&path).unwrap();
+        rustix::pipe::fcntl_setpipe_size(&reader, HELD).unwrap();
         let stdio::Terminal { master, slave } = stdio::Terminal::open(None).unwrap();
         let terminal = Terminal::new(master, client).unwrap();
         let guest = move || File::from(slave).write_all(&[b'x'; LENGTH]);
