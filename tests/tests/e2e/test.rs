@@ -151,7 +151,7 @@ impl Test<'_> {
             "rm --recursive --force --one-file-system {bundles}/*/.[!.]*
             [ ! -e /var/lib/cni/results ] || find /var/lib/cni/results -type f -empty -delete"
         );
-        self.exec(&["bash", "-c", &script])?.expect(0).map(drop)
+        self.exec(&["bash", "-ec", &script])?.expect(0).map(drop)
     }
 
     /// Starts containerd again over the same state.
