@@ -14,6 +14,7 @@ pub const STEPS: &[&str] = &[
     "after_state",
     "after_clone",
     "after_mount",
+    "after_birth",
     "before_ready",
     "after_exit",
     "before_unlink",

@@ -44,6 +44,11 @@ pub enum FromInit {
     /// The entry point is a Linux program, for which there is no engine. Init
     /// ends.
     Native,
+    /// What is executed beside init goes on in a copy in its pid namespace, whose pidfd comes along.
+    Born {
+        /// The copy's pid in the server's pid namespace.
+        pid: i32,
+    },
     /// Everything is set up; the guest waits to be started.
     Ready,
     /// It cannot be set up.
@@ -51,6 +56,21 @@ pub enum FromInit {
         /// Why.
         message: String,
     },
+}
+
+/// What a process says that may go on in a copy of itself.
+pub trait Word: DeserializeOwned {
+    /// The pid of a copy that it tells of.
+    fn born(&self) -> Option<i32>;
+}
+
+impl Word for FromInit {
+    fn born(&self) -> Option<i32> {
+        match self {
+            FromInit::Born { pid } => Some(*pid),
+            _ => None,
+        }
+    }
 }
 
 /// What the server tells init.
@@ -147,6 +167,9 @@ pub struct InitOrder {
     /// Whether init is only to tell a Linux program from a guest, since no guest
     /// can be given what the specification asks.
     pub look: bool,
+    /// Whether the standard streams of what is executed beside init are a terminal, to become the
+    /// controlling one.
+    pub terminal: bool,
 }
 
 /// What a compiler is to do, before anything else is said.

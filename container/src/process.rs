@@ -1,6 +1,7 @@
 //! Processes that the server spawns: init, what is executed beside it, and
 //! compilers.
 
+mod birth;
 mod children;
 mod failure;
 mod handle;
@@ -15,7 +16,9 @@ use std::path::Path;
 use trireme_core::plan::mounts::{Attributes, attr};
 use trireme_core::plan::{NamespaceKind, Namespaces};
 
-pub(crate) use self::children::is_held;
+pub use self::birth::Cradle;
+pub(crate) use self::children::{all as children, is_held};
+pub use self::children::{reap_stranger, strangers};
 use self::failure::Failure;
 pub use self::handle::{Child, ProcessId, kill, kill_now};
 use crate::init::mounting;
@@ -121,7 +124,7 @@ impl Spawn<'_> {
             .descriptors()
             .map(|fd| fd.map_or(-1, |fd| fd.as_raw_fd()));
         let failure = Failure::of(self.name);
-        let cradle = Cradle::set(self.pid_namespace)?;
+        let birthplace = Birthplace::set(self.pid_namespace)?;
         // SAFETY: the child calls only functions that are async-signal-safe:
         // those of `settle`, setrlimit, prctl, execve, write and _exit, on memory that was
         // made before the clone.
@@ -134,7 +137,7 @@ impl Spawn<'_> {
                 Err(error) => Err(error),
             }
         };
-        cradle.reset()?;
+        birthplace.reset()?;
         cloned.doing(|| format!("start {} in new namespaces", self.executor.display()))
     }
 
@@ -147,20 +150,20 @@ impl Spawn<'_> {
 }
 
 /// Where the next children of this process are born, if not in its own pid namespace.
-pub(crate) struct Cradle {
+pub(crate) struct Birthplace {
     own: Option<fs::File>,
 }
 
-impl Cradle {
+impl Birthplace {
     /// Has them born in a namespace, if there is one.
     pub(crate) fn set(namespace: Option<BorrowedFd<'_>>) -> Result<Self, SysError> {
         let Some(namespace) = namespace else {
-            return Ok(Cradle { own: None });
+            return Ok(Birthplace { own: None });
         };
         let own = "/proc/self/ns/pid";
         let own = fs::File::open(own).doing(|| format!("open {own}"))?;
         enter_pid_namespace(namespace)?;
-        Ok(Cradle { own: Some(own) })
+        Ok(Birthplace { own: Some(own) })
     }
 
     /// Has them born here again. In a child there is no way back.

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use serde::{Deserialize, Serialize};
 
 use crate::link::Link;
-use crate::process::{self, Child, Cradle, DESCRIPTORS, Spawn};
+use crate::process::{self, Birthplace, Child, DESCRIPTORS, Spawn};
 use crate::sys::{self, Cloned, Parent};
 use crate::{Doing, SysError};
 
@@ -181,14 +181,14 @@ pub unsafe fn serve(link: &Link) -> io::Result<Option<Role>> {
 ///
 /// As [`serve`].
 unsafe fn copy(order: &ForkOrder, given: &Given<'_>) -> Result<Cloned, SysError> {
-    let cradle = Cradle::set(given.pid_namespace)?;
+    let birthplace = Birthplace::set(given.pid_namespace)?;
     // SAFETY: there is one thread, so that the copy may do anything.
     let cloned = unsafe { sys::clone3(Parent::Own, order.new_namespaces, given.cgroup) };
     if matches!(cloned, Ok(Cloned::Child)) {
         // There is no way back, and the descriptor goes with all others.
-        std::mem::forget(cradle);
+        std::mem::forget(birthplace);
     } else {
-        cradle.reset()?;
+        birthplace.reset()?;
     }
     cloned.doing(|| "copy the zygote into new namespaces".into())
 }

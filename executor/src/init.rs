@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use anyhow::{Context, Result, anyhow};
 use rustix::fs::{CWD, Mode, OFlags};
 use trireme_container::crash;
-use trireme_container::filter::Filter;
 use trireme_container::init::{
     self as container, InitError, credentials, namespaces, program, rootfs, signals,
 };
@@ -127,6 +126,7 @@ pub fn prepare(link: &Link, order: File, mut source: EngineSource) -> Result<Pre
         network,
         hooks,
         look,
+        ..
     } = received.order;
     // SAFETY: the server hands this descriptor over by its number, and says so; nothing else
     // in this process knows of it.
@@ -162,20 +162,19 @@ pub fn prepare(link: &Link, order: File, mut source: EngineSource) -> Result<Pre
         Some(kind) => kind,
         None => elsewhere(link, &mut plan)?,
     };
-    load(link, plan, filter.as_ref(), engine, kind, home)
+    // While the server is still looking.
+    credentials::drop_all(&plan, filter.as_ref())?;
+    load(link, plan, engine, kind, home)
 }
 
-/// Drops every privilege, and loads the code that the server sends.
+/// Loads the code that the server sends, in a process without privileges.
 pub fn load(
     link: &Link,
     plan: Plan,
-    filter: Option<&Filter>,
     engine: &dyn Engine,
     kind: Kind,
     home: String,
 ) -> Result<Prepared> {
-    // While the server is still looking.
-    credentials::drop_all(&plan, filter)?;
     let guest = guest_of(&plan, home)?;
     let code = expect(link, &ToInit::Code)?.context("the server sent no code")?;
     // SAFETY: the code comes from the server's cache or from its compiler of

@@ -16,11 +16,20 @@ use crate::{Doing, SysError};
 ///
 /// When the kernel refuses a step; the process must then end.
 pub fn drop_all(plan: &Plan, filter: Option<&Filter>) -> Result<(), InitError> {
+    drop_privileges(plan)?;
+    Ok(filter.map_or(Ok(()), Filter::install)?)
+}
+
+/// The same but for the filter, which any process may install from then on.
+///
+/// # Errors
+///
+/// As [`drop_all`].
+pub fn drop_privileges(plan: &Plan) -> Result<(), InitError> {
     for limit in &plan.rlimits {
         set_limit(limit)?;
     }
-    become_nothing(&plan.user)?;
-    Ok(filter.map_or(Ok(()), Filter::install)?)
+    become_nothing(&plan.user)
 }
 
 /// Becomes the user, without any capability and without a way to one.

@@ -135,7 +135,7 @@ pub(crate) fn not_dumpable() -> Result<(), SysError> {
 
 /// Has the kernel kill this process when the thread that spawned it ends. A
 /// change of credentials undoes it.
-fn die_with_parent() -> Result<(), SysError> {
+pub(crate) fn die_with_parent() -> Result<(), SysError> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .doing(|| "set the parent death signal".into())
 }

@@ -138,8 +138,7 @@ impl Tree {
     }
 
     /// Makes the tree that an init has entered this process's own, with all of
-    /// init's namespaces but the pid namespace, which it is born in. Afterwards no
-    /// path of the host is left to it.
+    /// init's namespaces but the pid namespace. Afterwards no path of the host is left to it.
     ///
     /// # Errors
     ///

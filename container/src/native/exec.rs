@@ -3,7 +3,8 @@
 //!
 //! The order is runc's (`setns_init_linux.go`): what needs the host's files or
 //! privileges comes first, and the system call filter last, or before the
-//! privileges go where the process may gain new ones.
+//! privileges go where the process may gain new ones. It is born in the container's pid namespace
+//! as late as that allows.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -18,10 +19,11 @@ use super::confine::drop_capabilities;
 use super::order::{ExecOrder, FromHelper, limit_capabilities, refuse_label};
 use super::program::{Program, has_home, home_of};
 use super::streams::give_streams;
+use crate::filter::Filter;
 use crate::init::{InitError, adjust_oom_score, credentials, harden, not_dumpable};
 use crate::link::{Link, ToInit};
-use crate::process::SUBJECT_FD;
-use crate::{Doing, SysError, cgroup, stdio, sys};
+use crate::process::{Cradle, SUBJECT_FD};
+use crate::{Doing, SysError, cgroup, crash, stdio, sys};
 
 /// The file system of a container's terminals (`linux/magic.h`).
 const DEVPTS: i64 = 0x1cd1;
@@ -53,7 +55,7 @@ pub fn main() -> io::Result<()> {
     let (link, order, first) = super::given()?;
     let result = ExecOrder::read(order).and_then(|order| {
         let tree = order.tree.then(|| tree(&link)).transpose()?;
-        let terminal = prepare(&order, first, tree)?;
+        let terminal = prepare(&link, &order, first, tree)?;
         Program::of(Some(&order.process)).map_err(ExecError::Process)?;
         Ok((order, terminal))
     });
@@ -90,6 +92,7 @@ pub fn main() -> io::Result<()> {
 impl ExecOrder {
     fn read(mut file: File) -> Result<Self, ExecError> {
         harden(SUBJECT_FD)?;
+        crash::keep();
         let mut text = Vec::new();
         file.read_to_end(&mut text)
             .doing(|| "read the order".into())?;
@@ -113,6 +116,7 @@ fn tree(link: &Link) -> Result<OwnedFd, ExecError> {
 /// Becomes what the program is to run as. The master of its terminal, where it
 /// has one.
 fn prepare(
+    link: &Link,
     order: &ExecOrder,
     first: OwnedFd,
     tree: Option<OwnedFd>,
@@ -124,9 +128,9 @@ fn prepare(
     }
     cgroup::join(&order.cgroup)?;
     // While the host's /proc is in sight.
-    let profile = profile_file(process)?;
+    take_profile(process)?;
     sys::join_namespaces(first.as_fd()).doing(|| "join the container's namespaces".into())?;
-    drop(first);
+    let cradle = Cradle::beside(first)?;
     if let Some(tree) = tree {
         sys::join_mounts(tree.as_fd()).doing(|| "join the tree of Linux programs".into())?;
     }
@@ -139,26 +143,33 @@ fn prepare(
     for limit in Rlimit::from_spec(process.rlimits().as_deref().unwrap_or_default()) {
         credentials::set_limit(&limit)?;
     }
-    let keeps_privileges = process.no_new_privileges() != Some(true);
-    if !keeps_privileges {
-        rustix::thread::set_no_new_privs(true).doing(|| "set no_new_privs".into())?;
-    }
-    if keeps_privileges && let Some(filter) = &order.filter {
-        filter.install()?;
-    }
     let cwd = process.cwd();
     // A folder that only the one or only the other may enter.
     let entered = rustix::process::chdir(cwd);
-    become_user(process)?;
-    if entered.is_err() {
-        rustix::process::chdir(cwd).doing(|| format!("enter {}", cwd.display()))?;
-    }
-    if let (Some(mut file), Some(profile)) = (profile, process.apparmor_profile()) {
-        file.write_all(format!("exec {profile}").as_bytes())
-            .doing(|| format!("take the AppArmor profile {profile}"))?;
-    }
-    if !keeps_privileges && let Some(filter) = &order.filter {
-        filter.install()?;
+    let enter = || match entered {
+        Ok(()) => Ok(()),
+        Err(_) => rustix::process::chdir(cwd).doing(|| format!("enter {}", cwd.display())),
+    };
+    // SAFETY: this process has one thread.
+    let be_born =
+        || unsafe { cradle.be_born(link, terminal.is_some(), |pid| FromHelper::Born { pid }) };
+    match &order.filter {
+        // It takes a privilege to be installed, and may forbid to be born.
+        Some(filter) if process.no_new_privileges() != Some(true) => {
+            be_born()?;
+            filter.install()?;
+            become_user(process)?;
+            enter()?;
+        }
+        filter => {
+            if process.no_new_privileges() == Some(true) {
+                rustix::thread::set_no_new_privs(true).doing(|| "set no_new_privs".into())?;
+            }
+            become_user(process)?;
+            enter()?;
+            be_born()?;
+            filter.as_ref().map_or(Ok(()), Filter::install)?;
+        }
     }
     Ok(terminal)
 }
@@ -179,20 +190,21 @@ fn become_user(process: &oci::Process) -> Result<(), ExecError> {
         .map_err(ExecError::Process)
 }
 
-/// The file that takes the profile of the next program.
-fn profile_file(process: &oci::Process) -> Result<Option<File>, SysError> {
+/// Has the next program that this process executes, or a copy of it, confined by its profile.
+fn take_profile(process: &oci::Process) -> Result<(), SysError> {
     let named = process.apparmor_profile().as_ref();
-    if named.is_none_or(String::is_empty) {
-        return Ok(None);
-    }
+    let Some(profile) = named.filter(|name| !name.is_empty()) else {
+        return Ok(());
+    };
     let open = |path: &str| File::options().write(true).open(path);
-    open("/proc/self/attr/apparmor/exec")
+    let mut file = open("/proc/self/attr/apparmor/exec")
         .or_else(|_| open("/proc/self/attr/exec"))
-        .map(Some)
-        .doing(|| "process.apparmorProfile: AppArmor is not there on this host".into())
+        .doing(|| "process.apparmorProfile: AppArmor is not there on this host".into())?;
+    file.write_all(format!("exec {profile}").as_bytes())
+        .doing(|| format!("take the AppArmor profile {profile}"))
 }
 
-/// A new terminal of the container's own, as this process's controlling one.
+/// A new terminal of the container's own, as this process's streams.
 fn open_terminal(process: &oci::Process) -> Result<OwnedFd, ExecError> {
     let what = || "open a terminal".to_owned();
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -207,7 +219,6 @@ fn open_terminal(process: &oci::Process) -> Result<OwnedFd, ExecError> {
     let user = process.user();
     rustix::fs::fchown(&slave, Some(Uid::from_raw(user.uid())), None::<Gid>).doing(what)?;
     stdio::replace(&slave).doing(what)?;
-    rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).doing(what)?;
     Ok(master)
 }
 

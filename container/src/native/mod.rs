@@ -42,7 +42,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions};
 use crate::link::Link;
 #[cfg(feature = "native")]
 use crate::process::{LINK_FD, PLAN_FD, SUBJECT_FD};
-use crate::process::{ProcessId, is_held, kill_now};
+use crate::process::{ProcessId, children, is_held, kill_now};
 use crate::{Doing, SysError};
 
 /// How libcontainer names the process that makes a container's first one. That
@@ -173,20 +173,4 @@ fn reap(pid: i32) {
     if let Some(pid) = Pid::from_raw(pid) {
         let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
     }
-}
-
-fn children() -> io::Result<Vec<i32>> {
-    let mut pids = Vec::new();
-    for thread in fs::read_dir("/proc/self/task")? {
-        let list = match fs::read_to_string(thread?.path().join("children")) {
-            // The thread has ended.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            list => list?,
-        };
-        pids.extend(
-            list.split_ascii_whitespace()
-                .filter_map(|pid| pid.parse::<i32>().ok()),
-        );
-    }
-    Ok(pids)
 }

@@ -8,6 +8,7 @@ use trireme_core::spec::oci;
 
 use crate::cgroup::Cgroup;
 use crate::filter::Filter;
+use crate::link::Word;
 
 /// Where a helper mounts a container's root file system, in its own mount
 /// namespace: every host has this folder, and what a container is given of the
@@ -86,6 +87,12 @@ pub struct ExecOrder {
 /// What a helper tells the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromHelper {
+    /// It goes on in a copy in the pid namespace of the container's first process, whose pidfd comes
+    /// along.
+    Born {
+        /// The copy's pid in the server's pid namespace.
+        pid: i32,
+    },
     /// What was to be made is: a process that waits to be started, with the master
     /// of its terminal where the specification asks for one; or a mount namespace,
     /// which comes along.
@@ -98,6 +105,15 @@ pub enum FromHelper {
         /// Why.
         message: String,
     },
+}
+
+impl Word for FromHelper {
+    fn born(&self) -> Option<i32> {
+        match self {
+            FromHelper::Born { pid } => Some(*pid),
+            _ => None,
+        }
+    }
 }
 
 /// Why a Linux program cannot be run as asked, where Trireme has no way.

@@ -71,7 +71,9 @@ pub struct Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        children::let_go(self.pid);
+        if self.status.get().is_none() {
+            children::let_go(self.pid);
+        }
     }
 }
 
@@ -87,7 +89,8 @@ impl Child {
         Ok(Child::new(pid, pidfd))
     }
 
-    pub(crate) fn new(pid: i32, pidfd: OwnedFd) -> Self {
+    /// The child that a descriptor names, which has this pid.
+    pub fn new(pid: i32, pidfd: OwnedFd) -> Self {
         children::hold(pid);
         let status = OnceLock::new();
         Child { pid, pidfd, status }
@@ -124,7 +127,13 @@ impl Child {
                     .map(|signal| 128 + signal as u32)
             })
         });
-        Ok(status.map(|status| *self.status.get_or_init(|| status)))
+        Ok(status.map(|status| {
+            *self.status.get_or_init(|| {
+                // Its pid may be another's from now on.
+                children::let_go(self.pid);
+                status
+            })
+        }))
     }
 }
 

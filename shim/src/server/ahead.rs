@@ -101,6 +101,7 @@ impl EarlyInit {
             network: self.network,
             hooks: Hooks::of(&site.record).before_start(),
             look: false,
+            terminal: false,
         };
         let order = memory_file::sealed_json("plan", &order);
         self.has_plan =

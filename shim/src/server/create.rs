@@ -33,7 +33,7 @@ use super::sandbox::Sandboxes;
 use super::scope::Holder;
 use super::site::{Site, resources};
 use super::sketch::{Notices, Sketch};
-use super::spawn::{Birth, Born, Errand, Newborn, say};
+use super::spawn::{Birth, Born, Errand, Newborn, Who, say};
 use super::streams::{GuestStreams, StreamNames};
 use super::tree::Tree;
 use super::zygote::Zygote;
@@ -223,7 +223,7 @@ impl Maker {
         let result = match told {
             Ok(()) => {
                 let newborn = Newborn {
-                    child: &child,
+                    who: Who::Init(&child),
                     link: &link,
                     hooks: waits.then_some(&hooks),
                     cgroup: site.cgroup(),

@@ -14,21 +14,21 @@ use tokio::io::unix::AsyncFd;
 use trireme_container::filter::Filter;
 use trireme_container::link::{Link, ToInit};
 use trireme_container::native::{ExecOrder, FromHelper};
-use trireme_container::process::Child;
 use trireme_container::zygote::Role;
 use trireme_core::lifecycle::{Exit, Request, State};
 use trireme_core::plan::{Input, Plan, Planned, terminal_size};
 use trireme_core::spec::{self, oci};
 
 use super::abandon::{self, Abandon, Abandoned};
+use super::birth::Beginner;
 use super::container::{Container, Launcher};
 use super::create::{Maker, given_up};
 use super::error::ServiceError;
 use super::events::Events;
 use super::logger::Whose;
-use super::process::{Process, lock, reap, receive};
+use super::process::{Process, lock, receive};
 use super::ready;
-use super::spawn::{Birth, Born, Errand, Newborn, say};
+use super::spawn::{Birth, Born, Errand, Newborn, Who, say};
 use super::streams::{GuestStreams, ServerStreams, StreamNames};
 use crate::wire::api;
 use crate::wire::events::Event;
@@ -168,7 +168,7 @@ impl Exec {
     async fn take(
         &self,
         container: &Container,
-        child: Child,
+        beginner: Beginner<'_>,
         link: AsyncFd<Link>,
         made: Result<ServerStreams, ServiceError>,
     ) -> Result<(), ServiceError> {
@@ -180,13 +180,13 @@ impl Exec {
         });
         match remembered {
             Ok(streams) => {
+                let child = beginner.settle();
                 self.process.spawned(child, link.into_inner(), streams);
                 Ok(())
             }
             Err(error) => {
                 // Whatever it says, nobody will read it any more.
-                let _ = reap(&child).await;
-                container.forget(child.pid.unsigned_abs());
+                let _ = beginner.end().await;
                 Err(error)
             }
         }
@@ -291,7 +291,7 @@ impl Maker {
             network: None,
             engine: None,
             new_namespaces: 0,
-            pid_namespace: Some(init.as_fd()),
+            pid_namespace: None,
             init: Some(init.as_fd()),
         };
         let errand = Errand {
@@ -303,18 +303,17 @@ impl Maker {
         };
         let (child, link) = self.spawn(Some(&errand), &birth, &container.log).await?;
         drop(init);
+        let beginner = Beginner::new(container, child);
         let ready = async {
-            container.remember(child.pid)?;
-            self.converse_with(container, &plan, &child, &link, abandoned)
+            container.remember(beginner.process().pid)?;
+            self.converse_with(container, &plan, &beginner, &link, abandoned)
                 .await
         };
         let made = match ready.await {
             Ok(Born::Guest) => streams.handed_over(),
             Ok(Born::Native) => {
-                reap(&child)
-                    .await
-                    .map_err(|error| ServiceError::Setup(error.to_string()))?;
-                container.forget(child.pid.unsigned_abs());
+                let ended = beginner.end().await;
+                ended.map_err(|error| ServiceError::Setup(error.to_string()))?;
                 let tree = Some(self.tree(container, abandoned).await?);
                 let beside = Beside { spec, filter, tree };
                 return self
@@ -323,7 +322,7 @@ impl Maker {
             }
             Err(error) => Err(error),
         };
-        exec.take(container, child, link, made).await?;
+        exec.take(container, beginner, link, made).await?;
         Ok(Born::Guest)
     }
 
@@ -331,7 +330,7 @@ impl Maker {
         &self,
         container: &Container,
         plan: &Plan,
-        child: &Child,
+        beginner: &Beginner<'_>,
         link: &AsyncFd<Link>,
         abandoned: &Abandoned,
     ) -> Result<Born, ServiceError> {
@@ -339,7 +338,7 @@ impl Maker {
         let compiler = abandoned.or(container.compiler.lock()).await;
         let compiler = compiler.ok_or_else(given_up)?;
         let newborn = Newborn {
-            child,
+            who: Who::Beside(beginner),
             link,
             hooks: None,
             cgroup: &container.cgroup,
@@ -385,21 +384,22 @@ impl Maker {
             ServiceError::Setup(format!("exec {} ({program}): {why}", exec.id))
         };
         let (child, link) = self.beside(container, &order, &streams)?;
+        let beginner = Beginner::new(container, child);
         let ready = async {
-            container.remember(child.pid)?;
+            container.remember(beginner.process().pid)?;
             if let Some(tree) = tree {
                 say(&link, &ToInit::Tree, Some(tree.as_fd()))?;
             }
-            let answer = abandoned.or(receive::<FromHelper>(&link)).await;
+            let answer = abandoned.or(beginner.hear::<FromHelper>(&link)).await;
             match answer.ok_or_else(given_up)? {
                 Ok(Some((FromHelper::Ready { .. }, terminal))) => streams.handed_over_to(terminal),
                 Ok(Some((FromHelper::Failed { message }, _))) => Err(ServiceError::Setup(message)),
-                Ok(None) => Err(failed("its process ended without a word")),
+                Ok(_) => Err(failed("its process ended without a word")),
                 Err(error) => Err(failed(&error.to_string())),
             }
         };
         let made = ready.await;
-        exec.take(container, child, link, made).await?;
+        exec.take(container, beginner, link, made).await?;
         Ok(Born::Native)
     }
 }

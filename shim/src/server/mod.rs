@@ -8,6 +8,7 @@
 mod abandon;
 mod ahead;
 mod aside;
+mod birth;
 mod build;
 mod code;
 mod container;
@@ -35,6 +36,7 @@ mod service;
 mod site;
 mod sketch;
 mod spawn;
+mod strangers;
 mod streams;
 mod tasks;
 mod terminal;
@@ -112,6 +114,7 @@ async fn serve(listener: StdListener, order: Order) -> Result<()> {
     listener.set_nonblocking(true).context("cannot listen")?;
     let listener = UnixListener::from_std(listener).context("cannot listen")?;
     let (listener, peers) = Peers::of(listener);
+    strangers::watch().context("cannot hear of the ends of children")?;
     inherited::clear(&order).await;
     let service = Arc::new(service::Service::new(order)?);
     let mut server = ttrpc::asynchronous::Server::new()

@@ -204,7 +204,7 @@ impl Maker {
             plan: order.as_fd(),
             subject: helper.first,
             new_namespaces: helper.new_namespaces,
-            pid_namespace: helper.first,
+            pid_namespace: None,
             cgroup: helper.cgroup,
         }
         .spawn()?;
@@ -222,7 +222,7 @@ pub(super) struct Helper<'a, T> {
     pub streams: Option<&'a GuestStreams>,
     /// Flags of `clone(2)`.
     pub new_namespaces: i32,
-    /// The container's first process, in whose pid namespace it is born.
+    /// The container's first process, which it joins.
     pub first: Option<BorrowedFd<'a>>,
     /// The unified cgroup to be born in.
     pub cgroup: Option<BorrowedFd<'a>>,

@@ -17,6 +17,7 @@ use trireme_core::request::EngineChoice;
 
 use super::abandon::Abandoned;
 use super::ahead::EarlyInit;
+use super::birth::Beginner;
 use super::code::Program;
 use super::create::{Maker, given_up};
 use super::elsewhere::{self, Found};
@@ -94,6 +95,7 @@ impl Errand<'_> {
             network,
             hooks: self.hooks,
             look: self.look,
+            terminal: self.streams.is_terminal(),
         }
     }
 
@@ -143,10 +145,35 @@ pub(super) enum Born {
     Native,
 }
 
+/// Which process is on its way.
+#[derive(Clone, Copy)]
+pub(super) enum Who<'a> {
+    /// A container's first one.
+    Init(&'a Child),
+    /// One that is executed beside it.
+    Beside(&'a Beginner<'a>),
+}
+
+impl Who<'_> {
+    fn process(&self) -> &Child {
+        match self {
+            Who::Init(child) => child,
+            Who::Beside(beginner) => beginner.process(),
+        }
+    }
+
+    async fn hear(&self, link: &AsyncFd<Link>) -> io::Result<Option<(FromInit, Option<OwnedFd>)>> {
+        match self {
+            Who::Init(_) => receive(link).await,
+            Who::Beside(beginner) => beginner.hear(link).await,
+        }
+    }
+}
+
 /// A process on its way to be ready.
 pub(super) struct Newborn<'a> {
     /// The process.
-    pub child: &'a Child,
+    pub who: Who<'a>,
     /// The server's end of its link.
     pub link: &'a AsyncFd<Link>,
     /// The hooks that it waits for.
@@ -198,7 +225,9 @@ impl Maker {
                 Role::Exec => c"exec",
             },
             stdio: streams,
-            terminal: errand.is_some_and(|errand| errand.streams.is_terminal()),
+            // What is executed takes it where it is born.
+            terminal: birth.role == Role::Init
+                && errand.is_some_and(|errand| errand.streams.is_terminal()),
             link: there.as_fd(),
             plan: order.as_fd(),
             subject: birth.init.or(birth.network),
@@ -220,7 +249,7 @@ impl Maker {
         newborn: &Newborn<'_>,
     ) -> Result<Born, ServiceError> {
         let Newborn {
-            child,
+            who,
             link,
             hooks,
             abandoned,
@@ -233,13 +262,13 @@ impl Maker {
         };
         loop {
             let message = abandoned
-                .or(receive::<FromInit>(link))
+                .or(who.hear(link))
                 .await
                 .ok_or_else(given_up)?
                 .map_err(|error| failed(&format!("init: {error}")))?;
             match (message, hooks) {
                 (Some((FromInit::Built, _)), Some(hooks)) if !has_code => {
-                    let hooks = hooks.create_runtime(child.pid.unsigned_abs());
+                    let hooks = hooks.create_runtime(who.process().pid.unsigned_abs());
                     abandoned.or(hooks).await.ok_or_else(given_up)??;
                     say(link, &ToInit::Proceed, None)?;
                 }
@@ -315,7 +344,7 @@ impl Maker {
     async fn lost(&self, plan: &Plan, newborn: &Newborn<'_>) -> ServiceError {
         let oom = newborn.cgroup.oom_kills() > 0;
         let engine = &self.order.engine;
-        let status = reap(newborn.child).await;
+        let status = reap(newborn.who.process()).await;
         let why = match status {
             _ if oom => "its memory limit is too low for the engine and the program".to_owned(),
             Ok(status) => engine.lost("init, which was not ready yet,", status),

@@ -9,11 +9,11 @@ use trireme_core::spec::oci;
 
 use super::abandon::Abandoned;
 use super::aside::aside;
+use super::birth::Beginner;
 use super::container::Container;
 use super::create::{Maker, given_up};
 use super::error::ServiceError;
 use super::native::{Helper, kill_all};
-use super::process::{reap, receive};
 
 /// What there is of the tree: nothing, until a Linux program is executed.
 pub(super) type Tree = tokio::sync::Mutex<Option<OwnedFd>>;
@@ -62,9 +62,10 @@ impl Maker {
             first: Some(first.as_fd()),
             cgroup: cgroup.as_ref().map(AsFd::as_fd),
         })?;
-        let answer = abandoned.or(receive::<FromHelper>(&link)).await;
+        let maker = Beginner::new(container, maker);
+        let answer = abandoned.or(maker.hear::<FromHelper>(&link)).await;
         // It has nothing left to do, or nobody wants it.
-        let _ = reap(&maker).await;
+        let _ = maker.end().await;
         let failed = |why: &str| {
             ServiceError::Setup(format!("the tree of Linux programs cannot be made: {why}"))
         };

@@ -13,9 +13,10 @@ use trireme_core::plan::{Mount, MountKind};
 use super::devices;
 use super::order::{DEV, Origin, Part, TreeOrder, below};
 use crate::init::{self, mounting, rootfs};
+use crate::link::Link;
 use crate::native::{self, FromHelper};
-use crate::process::SUBJECT_FD;
-use crate::{Doing, SysError, cgroup, sys};
+use crate::process::{Cradle, SUBJECT_FD};
+use crate::{Doing, SysError, cgroup, crash, sys};
 
 /// What every mount of a guest has.
 const HARMLESS: u64 = attr::NODEV | attr::NOSUID | attr::NOEXEC;
@@ -39,7 +40,7 @@ enum TreeError {
 /// When the server is gone.
 pub fn main() -> io::Result<()> {
     let (link, order, first) = native::given()?;
-    match make(order, first) {
+    match make(&link, order, first) {
         Ok(namespace) => {
             let pid = rustix::process::getpid().as_raw_pid();
             link.send(&FromHelper::Ready { pid }, Some(namespace.as_fd()))
@@ -51,8 +52,9 @@ pub fn main() -> io::Result<()> {
     }
 }
 
-fn make(mut order: File, first: OwnedFd) -> Result<OwnedFd, TreeError> {
+fn make(link: &Link, mut order: File, first: OwnedFd) -> Result<OwnedFd, TreeError> {
     init::harden(SUBJECT_FD)?;
+    crash::keep();
     let mut text = Vec::new();
     order
         .read_to_end(&mut text)
@@ -60,22 +62,30 @@ fn make(mut order: File, first: OwnedFd) -> Result<OwnedFd, TreeError> {
     drop(order);
     let order: TreeOrder = serde_json::from_slice(&text)?;
     cgroup::join(&order.cgroup)?;
+    let proc = open_path(Path::new("/proc")).doing(|| "open /proc".into())?;
     let host = Host::look(&order)?;
     sys::join_namespaces(first.as_fd()).doing(|| "join the container's namespaces".into())?;
-    drop(first);
+    let cradle = Cradle::beside(first)?;
     // SAFETY: this process has one thread and shares no file descriptions
     // that a mount namespace changes.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }
         .doing(|| "make a mount namespace".into())?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let namespace = rustix::fs::openat(&proc, "self/ns/mnt", flags, Mode::empty())
+        .doing(|| "open the mount namespace".into())?;
+    drop(proc);
+    // What it has left of the host is what the container is given. A new /proc is that of its maker's
+    // pid namespace.
+    // SAFETY: this process has one thread.
+    unsafe { cradle.be_born(link, false, |pid| FromHelper::Born { pid })? };
     // Modes are those that are asked for.
     rustix::process::umask(Mode::empty());
-    host.build(&order)
+    host.build(&order)?;
+    Ok(namespace)
 }
 
 /// What is needed of the host once it is out of sight.
 struct Host {
-    /// Its /proc.
-    proc: OwnedFd,
     /// What the root was bound from.
     root: Option<Source>,
     /// What is mounted, in the order of the parts.
@@ -91,7 +101,7 @@ enum Source {
     /// What the guest has as well, known again by device and inode: the
     /// attributes of the mount that it is on.
     Known { dev: u64, ino: u64, attributes: u64 },
-    /// What no guest has, attached nowhere.
+    /// What no guest has, attached nowhere, with its attributes.
     Copy(OwnedFd),
 }
 
@@ -117,9 +127,15 @@ impl Source {
         if part.origin == Origin::Guest {
             return Ok(Source::known(source));
         }
-        mounting::clone_tree(source, *recursive)
-            .doing(|| format!("bind {}", source.display()))
-            .map(|copy| Some(Source::Copy(copy)))
+        let what = || format!("bind {}", source.display());
+        let copy = mounting::clone_tree(source, *recursive).doing(what)?;
+        // Whoever gets at it before it is mounted is to find what was asked for.
+        let asked = &part.mount;
+        sys::mount_setattr(copy.as_fd(), asked.attributes, 0, false).doing(what)?;
+        if !asked.recursive.is_empty() {
+            sys::mount_setattr(copy.as_fd(), asked.recursive, 0, true).doing(what)?;
+        }
+        Ok(Some(Source::Copy(copy)))
     }
 }
 
@@ -129,7 +145,6 @@ impl Host {
             mounting::clone_tree(Path::new("/dev/null"), false).doing(|| "bind /dev/null".into())
         };
         Ok(Host {
-            proc: open_path(Path::new("/proc")).doing(|| "open /proc".into())?,
             root: order.root.bound.as_deref().and_then(Source::known),
             sources: order
                 .parts
@@ -141,8 +156,8 @@ impl Host {
         })
     }
 
-    /// Puts this process's mount namespace right, and opens it.
-    fn build(mut self, order: &TreeOrder) -> Result<OwnedFd, TreeError> {
+    /// Puts this process's mount namespace right.
+    fn build(mut self, order: &TreeOrder) -> Result<(), TreeError> {
         let root = open_path(Path::new("/")).doing(|| "open the root".into())?;
         let own = order.root.attributes;
         restore(
@@ -171,10 +186,7 @@ impl Host {
             set(tree.root.as_fd(), attr::RDONLY, 0)
                 .doing(|| "make the root file system read-only".into())?;
         }
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let namespace = rustix::fs::openat(&self.proc, "self/ns/mnt", flags, Mode::empty())
-            .doing(|| "open the mount namespace".into())?;
-        Ok(namespace)
+        Ok(())
     }
 
     fn fill_dev(&self, order: &TreeOrder, tree: &Tree) -> Result<(), SysError> {
@@ -258,7 +270,7 @@ impl Tree {
                 let there = guests.ok_or_else(|| TreeError::Gone(destination.clone()))?;
                 copy(there.as_fd()).doing(what)?
             }
-            (_, Some(Source::Copy(copy))) => changed(copy, &part.mount).doing(what)?,
+            (_, Some(Source::Copy(copy))) => copy,
             _ => changed(filesystem(&part.mount)?, &part.mount).doing(what)?,
         };
         mounting::attach_in(root, &place, mount.as_fd(), destination)?;

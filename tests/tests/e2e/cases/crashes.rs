@@ -24,7 +24,7 @@ cases! {
 }
 
 /// The runtime of the build with steps, by its path.
-fn runtime(test: &Test<'_>) -> Result<String> {
+pub(super) fn runtime(test: &Test<'_>) -> Result<String> {
     let folder = paths::cache()?.join("dist/crash/bin");
     ensure!(
         folder.exists(),
@@ -36,12 +36,17 @@ fn runtime(test: &Test<'_>) -> Result<String> {
     Ok(path.display().to_string())
 }
 
+/// Has the next party that reaches the step die there.
+pub(super) fn arm(test: &Test<'_>, step: &str) -> Result<()> {
+    let script = format!("mkdir -p /run/trireme && echo {step} > /run/trireme/crash-step");
+    test.exec(&["sh", "-ec", &script])?.expect(0).map(drop)
+}
+
 /// Runs a container to whatever end it comes to; the party that reaches the
 /// step dies there. Afterwards nothing may be left (the harness looks), and the
 /// next container runs.
 fn die_at(test: &Test<'_>, step: &str) -> Result<()> {
-    let arm = format!("mkdir -p /run/trireme && echo {step} > /run/trireme/crash-step");
-    test.exec(&["sh", "-ec", &arm])?.expect(0)?;
+    arm(test, step)?;
     let output = test.run_of(&runtime(test)?, test.mode.image(), &["/exit.wasm", "7"])?;
     let unused = test.exec(&["rm", "/run/trireme/crash-step"])?;
     ensure!(unused.code != 0, "nobody came by {step}: {output:?}");

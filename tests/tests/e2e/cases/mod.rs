@@ -14,6 +14,7 @@ mod docker_network;
 mod docker_options;
 mod engines;
 mod exec;
+mod exec_births;
 mod exec_linux;
 mod failures;
 mod images;
@@ -159,6 +160,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         run::all(),
         task::all(),
         exec::all(),
+        exec_births::all(),
         exec_linux::all(),
         signals::all(),
         spec::all(),
