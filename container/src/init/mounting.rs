@@ -77,10 +77,7 @@ pub(super) fn mount_in(
 fn source_of(mount: &Mount) -> Result<OwnedFd, SysError> {
     let what = || format!("mount {}", mount.destination.display());
     let source = open_source(mount)?;
-    sys::mount_setattr(source.as_fd(), mount.attributes, 0, false).doing(what)?;
-    if !mount.recursive.is_empty() {
-        sys::mount_setattr(source.as_fd(), mount.recursive, 0, true).doing(what)?;
-    }
+    set_attributes(source.as_fd(), mount.attributes, mount.recursive).doing(what)?;
     if let Some((propagation, recursive)) = mount.propagation {
         set_propagation(source.as_fd(), propagation, recursive).doing(what)?;
     }
@@ -180,6 +177,19 @@ pub fn set_propagation(
         Propagation::Unbindable => libc::MS_UNBINDABLE,
     };
     sys::mount_setattr(mount, Attributes::default(), flag, recursive)
+}
+
+/// Gives a mount attributes, and others to all mounts below it as well.
+pub(crate) fn set_attributes(
+    mount: BorrowedFd<'_>,
+    own: Attributes,
+    recursive: Attributes,
+) -> std::io::Result<()> {
+    sys::mount_setattr(mount, own, 0, false)?;
+    match recursive.is_empty() {
+        true => Ok(()),
+        false => sys::mount_setattr(mount, recursive, 0, true),
+    }
 }
 
 fn open_source(mount: &Mount) -> Result<OwnedFd, SysError> {

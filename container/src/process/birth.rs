@@ -8,7 +8,6 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use serde::Serialize;
 
@@ -82,13 +81,7 @@ impl Cradle {
 /// Waits until the server is told of this copy. It is nobody's if that does not come.
 fn is_told(told: OwnedFd) -> io::Result<()> {
     let mut word = [0; TOLD.len()];
-    let length = loop {
-        match rustix::io::read(&told, &mut word) {
-            Err(Errno::INTR) => {}
-            other => break other?,
-        }
-    };
-    match length {
+    match rustix::io::retry_on_intr(|| rustix::io::read(&told, &mut word))? {
         0 => Err(io::Error::other("what it is a copy of has ended")),
         _ => Ok(()),
     }

@@ -10,7 +10,8 @@ use rustix::process::{WaitId, WaitIdOptions};
 
 use super::ProcessId;
 
-/// The pids of those that are held. For a moment, one that was reaped stands there beside another that has its pid by now.
+/// The pids of those that are held. For a moment, one that was reaped stands there beside another
+/// that has its pid by now.
 static CHILDREN: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
 fn held() -> MutexGuard<'static, Vec<i32>> {

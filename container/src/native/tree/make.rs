@@ -131,10 +131,7 @@ impl Source {
         let copy = mounting::clone_tree(source, *recursive).doing(what)?;
         // Whoever gets at it before it is mounted is to find what was asked for.
         let asked = &part.mount;
-        sys::mount_setattr(copy.as_fd(), asked.attributes, 0, false).doing(what)?;
-        if !asked.recursive.is_empty() {
-            sys::mount_setattr(copy.as_fd(), asked.recursive, 0, true).doing(what)?;
-        }
+        mounting::set_attributes(copy.as_fd(), asked.attributes, asked.recursive).doing(what)?;
         Ok(Some(Source::Copy(copy)))
     }
 }
@@ -363,10 +360,7 @@ fn changed(mount: OwnedFd, asked: &Mount) -> io::Result<OwnedFd> {
         set: set & !attr::RDONLY,
         clear: clear | attr::RDONLY,
     };
-    sys::mount_setattr(mount.as_fd(), attributes, 0, false)?;
-    if !asked.recursive.is_empty() {
-        sys::mount_setattr(mount.as_fd(), asked.recursive, 0, true)?;
-    }
+    mounting::set_attributes(mount.as_fd(), attributes, asked.recursive)?;
     Ok(mount)
 }
 
